@@ -1,0 +1,60 @@
+"""What goes wrong, in one line: what failed, why, and what to do next."""
+
+from __future__ import annotations
+
+
+class SampanError(Exception):
+    """An error that is shown to the user.
+
+    `what` failed, `why` it failed, and `hint` is the next step.  `exit_status` is the status with which a
+    command leaves when nothing handles the error (125: the engine itself failed, as with Docker).
+    """
+
+    exit_status = 125
+
+    def __init__(
+        self, what: str, why: str = "", hint: str = "", *, exit_status: int | None = None
+    ) -> None:
+        super().__init__(what, why, hint)
+        self.what, self.why, self.hint = what, why, hint
+        if exit_status is not None:
+            self.exit_status = exit_status
+
+    def __str__(self) -> str:
+        text = f"{self.what}: {self.why}" if self.why else self.what
+        if self.hint:
+            text = f"{text}; {self.hint}"
+        return " ".join(text.split())
+
+
+class UsageError(SampanError):
+    """The words of the command line are off."""
+
+
+class NotFoundError(SampanError):
+    """The named object does not exist."""
+
+
+class InUseError(SampanError):
+    """The object is used by another one, or its name is taken."""
+
+
+class CorruptError(SampanError):
+    """Bytes that do not match their digest, or a document that breaks its format."""
+
+
+class UnsupportedError(SampanError):
+    """The machine, the driver or sampan cannot do this."""
+
+
+class LimitError(CorruptError):
+    """An input exceeds its budget."""
+
+
+def from_os_error(what: str, error: OSError, hint: str = "") -> SampanError:
+    """The user's view of an OSError: its reason with the path that it names."""
+    reason = error.strerror or str(error)
+    if error.filename:
+        name = error.filename
+        reason = f"{name.decode(errors='replace') if isinstance(name, bytes) else name}: {reason}"
+    return SampanError(what, reason, hint)

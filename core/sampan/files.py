@@ -1,0 +1,158 @@
+"""Files and directories that keep state: whole or not at all.
+
+Everything that sampan commits to disk goes through this module: written under a temporary name on the same
+file system, synced, renamed into place, and the directory synced.  State is private (0700 and 0600).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from sampan.errors import CorruptError, LimitError, SampanError
+
+TEMPORARY = ".tmp-"  # a name that begins so was never committed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_counter = iter(range(1 << 62))
+
+
+def temporary_name() -> str:
+    """A name for something not yet committed: it tells the process that makes it."""
+    return f"{TEMPORARY}{os.getpid()}-{next(_counter)}-{os.urandom(4).hex()}"
+
+
+def private_directory(path: str) -> None:
+    """Make `path` and what is missing above it, 0700; refuse one that is not ours."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    status = os.stat(path)
+    if status.st_uid != os.geteuid():
+        raise SampanError(
+            f"cannot keep state in {path}",
+            f"it belongs to uid {status.st_uid}",
+            "choose another with --root or SAMPAN_ROOT",
+        )
+
+
+def open_directory(path: str | bytes, *, dir_fd: int | None = None, create: bool = False) -> int:
+    """A descriptor of a directory (never through a link in the last component)."""
+    if create:
+        try:
+            os.mkdir(path, 0o700, dir_fd=dir_fd)
+        except FileExistsError:
+            pass
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write every byte; errors are not lost in a buffer."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_atomic(
+    dir_fd: int, name: str, data: bytes, *, sync: bool = True, mode: int = 0o600
+) -> None:
+    """Put `data` under `name` in the directory: readers see the old file or the new one."""
+    temporary = temporary_name()
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+    try:
+        try:
+            write_all(fd, data)
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        unlink(dir_fd, temporary)
+        raise
+    if sync:
+        os.fsync(dir_fd)
+
+
+def read(dir_fd: int, name: str, limit: int = 4 << 20) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; FIFOs and links are refused."""
+    fd = os.open(
+        name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd
+    )
+    try:
+        return read_fd(fd, name, limit)
+    finally:
+        os.close(fd)
+
+
+def read_fd(fd: int, name: str, limit: int = 4 << 20) -> bytes:
+    """As `read`, from an open descriptor."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise CorruptError(f"cannot read {name}", "it is not a regular file")
+    if status.st_size > limit:
+        raise LimitError(f"cannot read {name}", f"{status.st_size} bytes, at most {limit} are read")
+    chunks: list[bytes] = []
+    left = limit + 1
+    while left > 0 and (chunk := os.read(fd, min(left, 1 << 20))):
+        chunks.append(chunk)
+        left -= len(chunk)
+    if left <= 0:
+        raise LimitError(f"cannot read {name}", f"more than {limit} bytes")
+    return b"".join(chunks)
+
+
+def unlink(dir_fd: int, name: str) -> bool:
+    """Remove a file; False if there was none."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_tree(dir_fd: int, name: str | bytes) -> None:
+    """Remove a tree without following a link, whatever its directories' modes."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+        return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if not isinstance(error, IsADirectoryError | PermissionError):
+            raise
+    fd = _open_for_removal(dir_fd, name)
+    if fd is None:
+        return
+    try:
+        for entry in _entries(fd):
+            remove_tree(fd, entry)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=dir_fd)
+
+
+def _open_for_removal(dir_fd: int, name: str | bytes) -> int | None:
+    try:
+        return open_directory(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    except PermissionError:  # a directory without r or x for its owner
+        os.chmod(name, 0o700, dir_fd=dir_fd)
+        return open_directory(name, dir_fd=dir_fd)
+
+
+def _entries(fd: int) -> Iterator[bytes]:
+    try:
+        with os.scandir(fd) as entries:
+            names = [os.fsencode(entry.name) for entry in entries]
+    except PermissionError:
+        os.fchmod(fd, 0o700)
+        with os.scandir(fd) as entries:
+            names = [os.fsencode(entry.name) for entry in entries]
+    if names:
+        writable = os.fstat(fd).st_mode & 0o300 == 0o300
+        if not writable:
+            os.fchmod(fd, 0o700)
+    yield from names
