@@ -1,0 +1,1 @@
+"""Kernel facilities by ctypes, with no word of containers."""

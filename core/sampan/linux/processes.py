@@ -1,0 +1,52 @@
+"""Processes that are surely the ones we mean: boot id, pid and start time agree, or a pidfd."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.linux import libc
+
+
+def boot_id() -> str:
+    """This boot's identity (proc_sys_kernel(5), random/boot_id)."""
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read().decode().strip()
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks after boot at which `pid` started; None if it is gone or a zombie (proc_pid_stat(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def open_if_same(pid: int, started: int) -> int | None:
+    """A pidfd of the process that had `pid` at that start time; None if it is gone."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (ProcessLookupError, OSError):
+        return None
+    if start_time(pid) == started:
+        return fd
+    os.close(fd)
+    return None
+
+
+def die_with_parent(signal_number: int = 9) -> None:
+    """Be killed when the parent ends.  A change of uid clears this: call it after the last one."""
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal_number)
+
+
+def reset_signals() -> None:
+    """Default dispositions and an empty mask, as an exec'd program expects (Python ignores SIGPIPE, SIGXFSZ)."""
+    import _signal
+
+    for number in range(1, 65):
+        if number in (9, 19, 32, 33):  # cannot be set; glibc's own
+            continue
+        if _signal.getsignal(number) is not _signal.SIG_DFL:
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

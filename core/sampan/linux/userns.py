@@ -1,0 +1,264 @@
+"""User namespaces: the id map of an unprivileged user, made with newuidmap or for one uid alone.
+
+The default map is 0 -> own uid and 1.. -> the subordinate ids of /etc/subuid and /etc/subgid
+(user_namespaces(7), subuid(5), newuidmap(1)).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from sampan.errors import SampanError
+from sampan.linux import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Extent = tuple[int, int, int]  # first id inside, first id outside, count
+
+
+class IdMap:
+    """How ids inside a user namespace correspond to ids outside."""
+
+    __slots__ = ("gids", "uids")
+
+    def __init__(self, uids: tuple[Extent, ...], gids: tuple[Extent, ...]) -> None:
+        self.uids, self.gids = uids, gids
+
+    @property
+    def single(self) -> bool:
+        """Only one uid: owners other than root cannot be set on disk."""
+        return sum(count for _, _, count in self.uids) == 1
+
+    def count(self) -> int:
+        return sum(count for _, _, count in self.uids)
+
+    def has(self, uid: int, gid: int) -> bool:
+        """Whether both ids exist inside."""
+        return any(first <= uid < first + count for first, _, count in self.uids) and any(
+            first <= gid < first + count for first, _, count in self.gids
+        )
+
+
+def subordinate_ranges(path: str, uid: int, name: str | None) -> list[tuple[int, int]]:
+    """(first, count) of each line of /etc/subuid or /etc/subgid for the user, by name or number."""
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(1 << 20).decode(errors="replace").splitlines()
+    except (FileNotFoundError, PermissionError):
+        return []
+    wanted = {str(uid), name}
+    ranges: list[tuple[int, int]] = []
+    for line in lines:
+        owner, _, rest = line.partition(":")
+        first, _, count = rest.partition(":")
+        if owner in wanted and first.isdigit() and count.strip().isdigit():
+            ranges.append((int(first), int(count)))
+    return ranges
+
+
+def user_name(uid: int) -> str | None:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def default_map(uid: int, gid: int) -> IdMap:
+    """The user's map: with subordinate ids where both files grant some, else one uid."""
+    name = user_name(uid)
+    uids = subordinate_ranges("/etc/subuid", uid, name)
+    gids = subordinate_ranges("/etc/subgid", uid, name)
+    if not uids or not gids:
+        return IdMap(((0, uid, 1),), ((0, gid, 1),))
+    return IdMap(_extents(uid, uids), _extents(gid, gids))
+
+
+def _extents(own: int, ranges: list[tuple[int, int]]) -> tuple[Extent, ...]:
+    extents: list[Extent] = [(0, own, 1)]
+    inside = 1
+    for first, count in ranges:
+        extents.append((inside, first, count))
+        inside += count
+    return tuple(extents)
+
+
+def enter(idmap: IdMap) -> None:
+    """Move this process, which must have one thread, into a new user namespace as its root.
+
+    The helpers that write the map are forked first: they must stay in the parent namespace.
+    """
+    pid = os.getpid()
+    if idmap.single:
+        _unshare()
+        _write("/proc/self/setgroups", b"deny")
+        _write("/proc/self/uid_map", b"%d %d %d" % idmap.uids[0])
+        _write("/proc/self/gid_map", b"%d %d %d" % idmap.gids[0])
+    else:
+        read_end, write_end = os.pipe()
+        jobs = [("newuidmap", idmap.uids), ("newgidmap", idmap.gids)]
+        helpers = [(name, *_helper(name, pid, extents, read_end, write_end)) for name, extents in jobs]
+        os.close(read_end)
+        try:
+            _unshare()
+        finally:
+            os.close(write_end)
+        for name, child, errors in helpers:
+            _await(name, child, errors)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _unshare() -> None:
+    try:
+        libc.unshare(libc.CLONE_NEWUSER)
+    except OSError as error:
+        raise _blocked(error) from None
+
+
+def _blocked(error: OSError) -> SampanError:
+    """Why the kernel refused a user namespace, told apart by what can be seen (user_namespaces(7))."""
+    what = "cannot make a user namespace"
+    limit = _read("/proc/sys/user/max_user_namespaces")
+    if error.errno in (errno.ENOSPC, errno.EUSERS) or limit == "0":
+        return SampanError(
+            what,
+            f"user.max_user_namespaces is {limit or 'exhausted'}",
+            "an administrator can raise it: sysctl -w user.max_user_namespaces=15000",
+        )
+    if _read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        return SampanError(
+            what,
+            "kernel.unprivileged_userns_clone is 0",
+            "an administrator can allow it: sysctl -w kernel.unprivileged_userns_clone=1",
+        )
+    if _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return SampanError(
+            what,
+            "AppArmor restricts unprivileged user namespaces",
+            "an administrator can add a profile for sampan or set "
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        )
+    if error.errno == errno.EPERM:
+        return SampanError(
+            what,
+            "unshare(CLONE_NEWUSER) is not permitted",
+            "if this is a container, its seccomp profile blocks it: start it with "
+            "--security-opt seccomp=unconfined",
+        )
+    return SampanError(what, str(error), "sampan doctor tells what this machine allows")
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(64).decode().strip()
+    except OSError:
+        return None
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)  # unbuffered: an error at close would be lost
+    except OSError as error:
+        raise SampanError(
+            "cannot map ids into a user namespace",
+            f"writing {path}: {error.strerror}",
+            "the kernel or a security module forbids it",
+        ) from None
+    finally:
+        os.close(fd)
+
+
+def find_helper(name: str) -> str | None:
+    """Absolute path of a set-id helper: fixed places, never the caller's PATH."""
+    for place in ("/usr/bin/", "/usr/sbin/", "/bin/", "/usr/local/bin/", "/run/wrappers/bin/"):
+        if os.access(place + name, os.X_OK):
+            return place + name
+    return None
+
+
+def _helper(name: str, pid: int, extents: tuple[Extent, ...], read_end: int, write_end: int) -> tuple[int, int]:
+    program = find_helper(name)
+    if program is None:
+        raise SampanError(
+            "cannot map subordinate ids",
+            f"{name} is not installed",
+            "an administrator can install the package uidmap (shadow-utils); "
+            "without subordinate ids in /etc/subuid sampan runs with one uid",
+        )
+    words = [name, str(pid), *(str(number) for extent in extents for number in extent)]
+    error_read, error_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(write_end)
+            os.read(read_end, 1)  # until the caller has its namespace, or is gone
+            os.dup2(error_write, 2)
+            os.execve(program, words, {"PATH": "/usr/bin:/bin"})
+        finally:
+            os._exit(127)
+    os.close(error_write)
+    return child, error_read
+
+
+def _await(name: str, child: int, errors: int) -> None:
+    _, status = os.waitpid(child, 0)
+    try:
+        if status:
+            text = os.read(errors, 1024).decode(errors="replace").strip()
+            raise SampanError(
+                "cannot map subordinate ids",
+                f"{name} failed: {text or f'status {os.waitstatus_to_exitcode(status)}'}",
+                "check the lines of your user in /etc/subuid and /etc/subgid, and that "
+                f"{name} is set-uid root or has its file capability",
+            )
+    finally:
+        os.close(errors)
+
+
+def run(idmap: IdMap, action: Callable[[], object]) -> None:
+    """Run `action` in a child that is root of a new user namespace; its SampanError is raised here.
+
+    The child inherits the caller's descriptors; it shares its mount namespace but can't change mounts.
+    """
+    read_end, write_end = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        os._exit(_run_child(idmap, action, write_end))
+    os.close(write_end)
+    data = b""
+    while chunk := os.read(read_end, 65536):
+        data += chunk
+    os.close(read_end)
+    _, status = os.waitpid(child, 0)
+    if status:
+        import json
+
+        what, why, hint, code = json.loads(data) if data else ("a helper process failed", f"wait status {status}", "", 125)
+        raise SampanError(what, why, hint, exit_status=code)
+
+
+def _run_child(idmap: IdMap, action: Callable[[], object], write_end: int) -> int:
+    try:
+        enter(idmap)
+        action()
+        return 0
+    except BaseException as error:
+        import json
+
+        if isinstance(error, SampanError):
+            told = [error.what, error.why, error.hint, error.exit_status]
+        else:
+            told = [type(error).__name__, str(error), "", 125]
+        os.write(write_end, json.dumps(told).encode()[:60000])
+        return 1
