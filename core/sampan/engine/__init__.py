@@ -1,0 +1,112 @@
+"""The conductor: an immutable Engine that the verbs, one module each, are played on."""
+
+from __future__ import annotations
+
+import os
+
+from sampan import files
+from sampan.linux.userns import IdMap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.drivers import DriverContext, StorageDriver
+    from sampan.plugins import Plugins
+    from sampan.settings import Settings
+    from sampan.store.blobs import BlobStore
+    from sampan.store.containers import ContainerStore
+    from sampan.store.images import ImageStore
+    from sampan.store.layers import LayerStore
+
+
+class Engine:
+    """Settings, plugins and stores.  Stores and drivers are opened when they are first asked for."""
+
+    def __init__(self, settings: Settings, idmap: IdMap) -> None:
+        self.settings = settings
+        self.idmap = idmap
+        self._made: dict[str, Any] = {}
+        files.private_directory(settings.root)
+        files.private_directory(settings.run_dir)
+        self.root_fd = files.open_directory(settings.root)
+
+    def _once(self, name: str, make: Any) -> Any:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    @property
+    def plugins(self) -> Plugins:
+        def make() -> Plugins:
+            from sampan.plugins import Plugins
+
+            return Plugins(self.settings.run_dir)
+
+        return self._once("plugins", make)  # type: ignore[no-any-return]
+
+    @property
+    def blobs(self) -> BlobStore:
+        def make() -> BlobStore:
+            from sampan.store.blobs import BlobStore
+
+            return BlobStore(self.root_fd)
+
+        return self._once("blobs", make)  # type: ignore[no-any-return]
+
+    @property
+    def images(self) -> ImageStore:
+        def make() -> ImageStore:
+            from sampan.store.images import ImageStore
+
+            return ImageStore(self.root_fd)
+
+        return self._once("images", make)  # type: ignore[no-any-return]
+
+    @property
+    def containers(self) -> ContainerStore:
+        def make() -> ContainerStore:
+            from sampan.store.containers import ContainerStore
+
+            return ContainerStore(self.root_fd, self.settings.run_dir)
+
+        return self._once("containers", make)  # type: ignore[no-any-return]
+
+    @property
+    def layers(self) -> LayerStore:
+        def make() -> LayerStore:
+            from sampan.store.layers import LayerStore
+
+            return LayerStore(self.root_fd, self.storage, self.idmap)
+
+        return self._once("layers", make)  # type: ignore[no-any-return]
+
+    @property
+    def storage(self) -> StorageDriver:
+        def make() -> StorageDriver:
+            from sampan.engine.choose import storage_driver
+
+            return self.driver("storage", storage_driver(self))  # type: ignore[no-any-return]
+
+        return self._once("storage", make)  # type: ignore[no-any-return]
+
+    def context(self, concern: str, name: str) -> DriverContext:
+        """What a driver is made with; a storage driver gets a directory of its own."""
+        from sampan.engine.context import DriverContext as Context
+
+        fd = self.root_fd
+        if concern == "storage":
+            fd = files.open_directory(name, dir_fd=self.root_fd, create=True)
+        return Context(  # type: ignore[return-value]
+            fd, self.settings.run_dir, self.idmap, self.settings.table(concern, name), None
+        )
+
+    def driver(self, concern: str, name: str) -> Any:
+        """A driver by concern and name."""
+        return self._once(
+            f"{concern}/{name}",
+            lambda: self.plugins.driver(concern, name, self.context(concern, name)),
+        )
+
+    def close(self) -> None:
+        os.close(self.root_fd)

@@ -1,0 +1,234 @@
+"""The contracts of the concerns: what a driver of each offers.
+
+A driver imports only `sampan.drivers`, `sampan.hookspecs`, `sampan.model`, `sampan.linux`, `sampan.files` and
+`sampan.errors`.  These are Protocols: a driver need not inherit.  A driver that lacks a feature says so with a
+typed answer (`features`, `Probe`), and the engine takes the ordinary path.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from sampan.linux.userns import IdMap
+from sampan.model.mount import Snapshot
+
+__all__ = [
+    "Attachment",
+    "BuildHost",
+    "BuildRequest",
+    "Builder",
+    "CgroupManager",
+    "Change",
+    "ConfigTable",
+    "DriverContext",
+    "Io",
+    "LayerWriter",
+    "NetworkBackend",
+    "Probe",
+    "Process",
+    "Runtime",
+    "Snapshot",
+    "StorageDriver",
+]
+
+
+class DriverContext(NamedTuple):
+    """What a driver is made with.
+
+    root_fd: the driver's own directory in the store (storage) or the store's root; run_dir: an absolute path,
+    0700, gone after a reboot; idmap: the store's default map; options: the plugin's configuration table.
+    """
+
+    root_fd: int
+    run_dir: str
+    idmap: IdMap
+    options: Mapping[str, Any]
+    log: logging.Logger | None
+
+
+class Probe(NamedTuple):
+    """Whether a driver works here.  `rank` orders the usable ones for `auto`, the highest first."""
+
+    usable: bool
+    why: str = ""
+    fix: str = ""
+    rank: int = 0
+
+
+ConfigTable = Mapping[str, tuple[type, Any, str]]  # key -> (type, default, help)
+
+
+class LayerWriter(Protocol):
+    """Where a layer is unpacked: `fd` is the directory, empty at first (or a copy of the parent's tree)."""
+
+    fd: int
+    complete: bool  # True: holds the parent's tree too, and a whiteout means a removal
+
+    def whiteout(self, dir_fd: int, name: bytes) -> None:
+        """Hide `name` of the lower layers in the directory."""
+        ...
+
+    def opaque(self, dir_fd: int) -> None:
+        """Hide everything of the lower layers in the directory."""
+        ...
+
+
+class Change(NamedTuple):
+    """One path that a snapshot changed. kind: A added, C changed, D deleted."""
+
+    kind: str
+    path: bytes
+
+
+class StorageDriver(Protocol):
+    """Layers as directories and snapshots over them.
+
+    `prepare` is called as the user, on the hot path; every other method inside a user namespace of the store's
+    map, as its root, so that what belongs to a subordinate id can be made and removed.  Keys are names of at
+    most 64 characters out of [0-9a-z-]; a layer's key is its chain id's digest.
+    """
+
+    name: str
+    features: frozenset[str]  # "independent-layers": a layer may be unpacked before its parent
+
+    def layer(self, key: str, parent: str | None) -> AbstractContextManager[LayerWriter]:
+        """Write a layer; it exists under `key` when the block ends without an exception, and not before."""
+        ...
+
+    def lower(self, chain: Sequence[str]) -> list[int]:
+        """Descriptors of the layers' directories, topmost first, for looking up what lies below."""
+        ...
+
+    def prepare(self, key: str, chain: Sequence[str], *, readonly: bool = False) -> Snapshot:
+        """A snapshot over the chain (bottom first), made if it does not exist. NotFoundError: a lost layer."""
+        ...
+
+    def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
+        """What the snapshot changed against its chain."""
+        ...
+
+    def usage(self, key: str) -> int:
+        """Bytes that a layer or snapshot takes on disk."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Remove a layer or snapshot; one that does not exist is no error. Works on a full disk."""
+        ...
+
+
+class Attachment(NamedTuple):
+    """What a network backend gave a container: JSON values, kept while it runs."""
+
+    status: dict[str, Any]
+
+
+class NetworkBackend(Protocol):
+    """Connects containers. `namespace` is "private" or "host": what the runtime is to make."""
+
+    name: str
+    namespace: str
+
+    def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def attach(self, container: str, pid: int, options: Mapping[str, Any]) -> Attachment:
+        """Connect the network namespace of `pid`, whose program has not started yet."""
+        ...
+
+    def detach(self, container: str, attachment: Attachment) -> None: ...
+
+    def status(self, container: str, attachment: Attachment) -> dict[str, Any]:
+        """The state of the connection; repairs what can be repaired."""
+        ...
+
+    def describe(self, name: str) -> dict[str, Any]: ...
+
+
+class Io(NamedTuple):
+    """Descriptors for a container's first process; console: a socket for the pty's master, or -1."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    console: int
+
+
+class Process(NamedTuple):
+    """A created process: it waits for `start`.  pidfd is -1 where the runtime cannot give one."""
+
+    pid: int
+    pidfd: int
+
+
+class Runtime(Protocol):
+    """OCI's runtime operations over a bundle directory (runtime-spec, runtime.md)."""
+
+    name: str
+
+    def create(self, container: str, bundle: str, io: Io) -> Process: ...
+
+    def start(self, container: str) -> None: ...
+
+    def state(self, container: str) -> dict[str, Any]: ...
+
+    def kill(self, container: str, signal: int) -> None: ...
+
+    def exec(self, container: str, process: dict[str, Any], io: Io) -> Process: ...
+
+    def delete(self, container: str) -> None: ...
+
+
+class CgroupManager(Protocol):
+    """Resource control. Methods that can't deliver raise UnsupportedError naming the controller."""
+
+    name: str
+
+    def create(self, container: str, resources: Mapping[str, Any]) -> str: ...
+
+    def enter(self, cgroup: str, pid: int) -> None: ...
+
+    def update(self, cgroup: str, resources: Mapping[str, Any]) -> None: ...
+
+    def stats(self, cgroup: str) -> dict[str, Any]: ...
+
+    def kill(self, cgroup: str) -> None: ...
+
+    def remove(self, cgroup: str) -> None: ...
+
+
+class BuildRequest(NamedTuple):
+    """What to build. `source` is the builder's own: a directory, or the words after `host:`."""
+
+    source: str
+    tags: Sequence[str]
+    options: Mapping[str, Any]
+
+
+class BuildHost(Protocol):
+    """What the engine offers a builder. A first draft: the Dockerfile builder will widen it."""
+
+    idmap: IdMap
+
+    def layer(self, write: Callable[[int], None]) -> str:
+        """A new layer: `write(dir_fd)` fills an empty directory as root of the map. Returns the diff_id."""
+        ...
+
+    def commit(self, diff_ids: Sequence[str], config: Mapping[str, Any], tags: Sequence[str]) -> str:
+        """An image of these layers; returns its id (sha256:...)."""
+        ...
+
+    def progress(self, text: str) -> None: ...
+
+
+class Builder(Protocol):
+    """Makes images."""
+
+    name: str
+
+    def build(self, request: BuildRequest, host: BuildHost) -> str:
+        """Build and return the image's id (sha256:...)."""
+        ...
