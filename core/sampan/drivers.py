@@ -7,12 +7,12 @@ typed answer (`features`, `Probe`), and the engine takes the ordinary path.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from sampan.linux.userns import IdMap
+from sampan.model.contract import DriverContext, Io, Probe, Process
 from sampan.model.mount import Snapshot
 
 __all__ = [
@@ -33,29 +33,6 @@ __all__ = [
     "Snapshot",
     "StorageDriver",
 ]
-
-
-class DriverContext(NamedTuple):
-    """What a driver is made with.
-
-    root_fd: the driver's own directory in the store (storage) or the store's root; run_dir: an absolute path,
-    0700, gone after a reboot; idmap: the store's default map; options: the plugin's configuration table.
-    """
-
-    root_fd: int
-    run_dir: str
-    idmap: IdMap
-    options: Mapping[str, Any]
-    log: logging.Logger | None
-
-
-class Probe(NamedTuple):
-    """Whether a driver works here.  `rank` orders the usable ones for `auto`, the highest first."""
-
-    usable: bool
-    why: str = ""
-    fix: str = ""
-    rank: int = 0
 
 
 ConfigTable = Mapping[str, tuple[type, Any, str]]  # key -> (type, default, help)
@@ -146,22 +123,6 @@ class NetworkBackend(Protocol):
         ...
 
     def describe(self, name: str) -> dict[str, Any]: ...
-
-
-class Io(NamedTuple):
-    """Descriptors for a container's first process; console: a socket for the pty's master, or -1."""
-
-    stdin: int
-    stdout: int
-    stderr: int
-    console: int
-
-
-class Process(NamedTuple):
-    """A created process: it waits for `start`.  pidfd is -1 where the runtime cannot give one."""
-
-    pid: int
-    pidfd: int
 
 
 class Runtime(Protocol):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pluggy
 
-    from sampan.drivers import DriverContext, Probe
+    from sampan.model.contract import DriverContext, Probe
 
 EXTENSION = "sampan.extension"
 COMMANDS = "sampan.commands"
@@ -99,7 +99,7 @@ class Plugins:
 
     def probe(self, concern: str, name: str, context: DriverContext) -> Probe:
         """What the plugin says of this machine; one that says nothing is taken to be usable."""
-        from sampan.drivers import Probe
+        from sampan.model.contract import Probe
 
         answer = self.call(concern, name, "sampan_probe", context=context)
         return answer if answer is not None else Probe(True, "does not probe")

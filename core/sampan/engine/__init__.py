@@ -6,18 +6,24 @@ import os
 
 from sampan import files
 from sampan.linux.userns import IdMap
+from sampan.model.contract import DriverContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sampan.drivers import DriverContext, StorageDriver
+    from sampan.drivers import StorageDriver
     from sampan.plugins import Plugins
     from sampan.settings import Settings
     from sampan.store.blobs import BlobStore
     from sampan.store.containers import ContainerStore
     from sampan.store.images import ImageStore
     from sampan.store.layers import LayerStore
+
+
+def warn(text: str) -> None:
+    """A notice to the user, on standard error."""
+    os.write(2, f"sampan: {text}\n".encode(errors="replace"))
 
 
 class Engine:
@@ -92,14 +98,11 @@ class Engine:
 
     def context(self, concern: str, name: str) -> DriverContext:
         """What a driver is made with; a storage driver gets a directory of its own."""
-        from sampan.engine.context import DriverContext as Context
-
         fd = self.root_fd
         if concern == "storage":
             fd = files.open_directory(name, dir_fd=self.root_fd, create=True)
-        return Context(  # type: ignore[return-value]
-            fd, self.settings.run_dir, self.idmap, self.settings.table(concern, name), None
-        )
+        options = self.settings.table(concern, name)
+        return DriverContext(fd, self.settings.run_dir, self.idmap, options, warn)
 
     def driver(self, concern: str, name: str) -> Any:
         """A driver by concern and name."""
