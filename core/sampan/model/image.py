@@ -265,7 +265,7 @@ def _check_config(document: dict[str, Any], what: str) -> None:
             value: Any = holder.get(name)
             if value is not None and not isinstance(value, kind):
                 raise CorruptError(f"{what} is refused", f"{name} is not of type {kind.__name__}")
-            if is_list(value) and name != "history" and not all_strings(value):
+            if kind is list and name != "history" and not all_strings(holder.get(name) or ()):
                 raise CorruptError(f"{what} is refused", f"{name} holds what is not text")
     _strings(inner.get("Labels"), what, "Labels")
     if not all(is_object(entry) for entry in document.get("history") or ()):
