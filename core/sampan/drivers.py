@@ -96,10 +96,7 @@ class StorageDriver(Protocol):
         ...
 
 
-class Attachment(NamedTuple):
-    """What a network backend gave a container: JSON values, kept while it runs."""
-
-    status: dict[str, Any]
+Attachment = dict[str, Any]  # what a network backend gave a container: JSON values, kept while it runs
 
 
 class NetworkBackend(Protocol):

@@ -1,0 +1,204 @@
+"""The command line: global flags, then one module a verb, loaded only when it is typed.
+
+`run` and `start` need a monitor; it is forked before anything else is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sampan import __version__
+from sampan.errors import SampanError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from sampan.engine.spawn import Spawned
+
+VERBS = {  # name: (module, one line)
+    "create": ("create", "Create a container without starting it"),
+    "history": ("history", "Show the history of an image"),
+    "image": ("image", "Manage images"),
+    "images": ("images", "List images"),
+    "info": ("info", "Show what sampan found and chose on this machine"),
+    "inspect": ("inspect", "Show containers and images in detail"),
+    "kill": ("kill", "Send a signal to containers"),
+    "logs": ("logs", "Show what a container has written"),
+    "plugin": ("plugin", "Show plugins"),
+    "ps": ("ps", "List containers"),
+    "pull": ("pull", "Pull an image from a registry"),
+    "rm": ("rm", "Remove containers"),
+    "rmi": ("rmi", "Remove images"),
+    "run": ("run", "Run a command in a new container"),
+    "start": ("start", "Start containers"),
+    "stop": ("stop", "Stop containers"),
+    "tag": ("tag", "Give an image another name"),
+    "untag": ("untag", "Take names from an image"),
+    "version": ("version", "Show the version"),
+    "wait": ("wait", "Wait until containers end"),
+}
+CONTAINER = {name: name for name in ("create", "inspect", "kill", "logs", "ps", "rm", "run", "start", "stop", "wait")} | {
+    "ls": "ps",
+    "list": "ps",
+    "exists": "exists",
+    "prune": "container_prune",
+}
+MONITORED = ("run", "start")
+GLOBAL = {  # flag: settings key
+    "--root": "root",
+    "--run-dir": "run_dir",
+    "--runroot": "run_dir",
+    "--storage-driver": "storage_driver",
+    "--runtime": "runtime",
+    "--log-level": "log_level",
+    "--cgroup-manager": "cgroup_manager",
+}
+
+
+def main() -> NoReturn:
+    """Entry point: leaves by os._exit, which spares the interpreter's teardown."""
+    _open_standard_streams()
+    status = 125
+    try:
+        status = run(sys.argv[1:])
+    except SampanError as error:
+        _complain(str(error))
+        status = error.exit_status
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 125 if error.code else 0
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        status = 141
+    except OSError as error:
+        name = f" {os.fsdecode(error.filename)}:" if error.filename else ""
+        _complain(f"{name} {error.strerror or error}".strip())
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        status = status or 141
+    os._exit(status)
+
+
+def _complain(text: str) -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    os.write(2, f"Error: {text}\n".encode(errors="backslashreplace"))
+
+
+def _open_standard_streams() -> None:
+    """A closed 0, 1 or 2 would be taken by the next file that is opened."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)
+
+
+def run(words: list[str]) -> int:
+    """Parse the global flags and run the verb; returns the exit status."""
+    flags, rest = _global_flags(words)
+    if not rest:
+        from sampan.cli.help import overview
+
+        print(overview())
+        return 125 if words else 0
+    verb, rest = rest[0], rest[1:]
+    from sampan.cli import context
+
+    context.set_flags(flags)
+    if verb == "container":
+        verb, rest = _container_verb(rest)
+        module_name = CONTAINER[verb]
+    elif verb in VERBS:
+        module_name = VERBS[verb][0]
+    else:
+        return _plugin_command(verb, rest)
+    spawned = _spawn() if module_name in MONITORED and not {"--help", "-h"} & set(rest[:1]) else None
+    import importlib
+
+    module = importlib.import_module(f"sampan.cli.{module_name}")
+    if hasattr(module, "main"):
+        return int((module.main(rest, spawned) if spawned else module.main(rest)) or 0)
+    return click_main(module.command, verb, rest)
+
+
+def _spawn() -> Spawned:
+    """The monitor, forked while this process is still small."""
+    from sampan.cli import context
+    from sampan.engine.spawn import spawn
+
+    if os.getuid() == 0:
+        return spawn(context.engine().idmap)
+    from sampan.linux import userns
+
+    return spawn(userns.default_map(os.getuid(), os.getgid()))
+
+
+def click_main(command: object, name: str, words: list[str]) -> int:
+    """Run a click command as pflag-minded users expect: errors in one line, status 125."""
+    import click
+
+    assert isinstance(command, click.Command)
+    try:
+        result = command.main(words, prog_name=f"sampan {name}", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help() if error.ctx else "")
+        return 125
+    except click.ClickException as error:
+        raise UsageError(f"sampan {name}", error.format_message(), f"see 'sampan {name} --help'") from None
+    except click.Abort:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _global_flags(words: list[str]) -> tuple[dict[str, str | None], list[str]]:
+    flags: dict[str, str | None] = {}
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name in ("--help", "-h"):
+            return flags, []
+        if name in ("--version", "-v"):
+            print(f"sampan version {__version__}")
+            raise SystemExit(0)
+        if name not in GLOBAL:
+            raise UsageError("sampan", f"unknown flag: {name}", "see 'sampan --help'")
+        if not equals:
+            if not rest:
+                raise UsageError("sampan", f"flag needs an argument: {name}", "see 'sampan --help'")
+            value = rest.pop(0)
+        flags[GLOBAL[name]] = value
+    return flags, rest
+
+
+def _container_verb(words: list[str]) -> tuple[str, list[str]]:
+    if not words or words[0] in ("--help", "-h"):
+        from sampan.cli.help import container_overview
+
+        print(container_overview())
+        raise SystemExit(0 if words else 125)
+    if words[0] not in CONTAINER:
+        raise UsageError(
+            f"unrecognized command 'sampan container {words[0]}'", "", "see 'sampan container --help'"
+        )
+    return words[0], words[1:]
+
+
+def _plugin_command(verb: str, words: list[str]) -> int:
+    """A command of a plugin (group sampan.commands: NAME = MODULE:COMMAND)."""
+    from sampan.cli import context
+    from sampan.plugins import COMMANDS
+
+    engine = context.engine()
+    for entry in engine.plugins.entries(COMMANDS):
+        if entry.name == verb:
+            module = engine.plugins.load(entry)
+            return click_main(getattr(module, entry.value.partition(":")[2] or "command"), verb, words)
+    raise UsageError(f"unrecognized command 'sampan {verb}'", "", "see 'sampan --help'")

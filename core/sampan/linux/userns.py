@@ -94,7 +94,12 @@ def enter(idmap: IdMap) -> None:
     The helpers that write the map are forked first: they must stay in the parent namespace.
     """
     pid = os.getpid()
-    if idmap.single:
+    if os.getresuid()[2] == 0 and idmap.uids[0][1] != 0:  # root that has stepped down: its saved id is 0
+        helpers = [("the id map", *_root_helper(pid, idmap))]
+        _unshare()
+        os.write(helpers[0][3], b"x")
+        _await(*helpers[0][:3])
+    elif idmap.single:
         _unshare()
         _write("/proc/self/setgroups", b"deny")
         _write("/proc/self/uid_map", b"%d %d %d" % idmap.uids[0])
@@ -206,6 +211,28 @@ def _helper(name: str, pid: int, extents: tuple[Extent, ...], read_end: int, wri
             os._exit(127)
     os.close(error_write)
     return child, error_read
+
+
+def _root_helper(pid: int, idmap: IdMap) -> tuple[int, int, int]:
+    """A child that is root again and writes the maps: (pid, error descriptor, descriptor that starts it)."""
+    start_read, start_write = os.pipe()
+    error_read, error_write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(start_write)
+            if os.read(start_read, 1):
+                os.setresuid(0, 0, 0)
+                for kind, extents in (("gid_map", idmap.gids), ("uid_map", idmap.uids)):
+                    _write(f"/proc/{pid}/{kind}", b"\n".join(b"%d %d %d" % e for e in extents))
+                os._exit(0)
+        except (OSError, SampanError) as error:
+            os.write(error_write, str(error).encode())
+        finally:
+            os._exit(1)
+    os.close(start_read)
+    os.close(error_write)
+    return child, error_read, start_write
 
 
 def _await(name: str, child: int, errors: int) -> None:

@@ -1,0 +1,1 @@
+"""OCI runtimes: `native` is sampan's own."""

@@ -1,0 +1,37 @@
+"""sampan create."""
+
+from __future__ import annotations
+
+from sampan.cli import container_options
+from sampan.cli.context import engine as make_engine
+from sampan.cli.parse import Verb, parse
+from sampan.cli.run import find_image, replace, write_file
+from sampan.errors import InUseError
+
+VERB = Verb(
+    "create",
+    "Create a container without starting it",
+    "IMAGE [COMMAND [ARG...]]",
+    container_options.all_options([]) + container_options.REFUSED_OPTIONS,
+    minimum=1,
+    interspersed=False,
+)
+
+
+def main(words: list[str]) -> int:
+    import os
+
+    from sampan.engine.create import create
+
+    values, arguments = parse(VERB, words)
+    if values["cidfile"] and os.path.exists(values["cidfile"]):
+        raise InUseError(f"container id file {values['cidfile']} exists", "", "remove it or name another")
+    engine = make_engine()
+    chosen = container_options.build(values, arguments[1:], engine.settings, detach=False)
+    image = find_image(engine, arguments[0], values)
+    if values["replace"]:
+        replace(engine, values)
+    created = create(engine, image, chosen)
+    write_file(values["cidfile"], created.record["id"])
+    print(created.record["id"])
+    return 0

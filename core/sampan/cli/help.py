@@ -1,0 +1,41 @@
+"""The overview of commands."""
+
+from __future__ import annotations
+
+from sampan.cli import CONTAINER, VERBS
+
+GLOBAL_HELP = """Options:
+  --root PATH             where images and containers are kept (SAMPAN_ROOT)
+  --run-dir PATH          where the state of running containers is kept (SAMPAN_RUN_DIR)
+  --storage-driver NAME   storage driver (SAMPAN_STORAGE_DRIVER)
+  --runtime NAME          OCI runtime (SAMPAN_RUNTIME)
+  --cgroup-manager NAME   cgroup manager (SAMPAN_CGROUP_MANAGER)
+  --log-level LEVEL       trace, debug, info, warn, error, fatal or panic
+  -h, --help              show this help
+  -v, --version           show the version"""
+
+
+def overview() -> str:
+    width = max(map(len, VERBS)) + 2
+    rows = [f"  {name:{width}}{text}" for name, (_, text) in VERBS.items()]
+    rows.insert(1, f"  {'container':{width}}Manage containers")
+    return "\n".join(
+        [
+            "A container engine for people without root.",
+            "",
+            "Usage:",
+            "  sampan [options] [command]",
+            "",
+            "Available Commands:",
+            *sorted(rows),
+            "",
+            GLOBAL_HELP,
+        ]
+    )
+
+
+def container_overview() -> str:
+    rows = [f"  {name}" for name in sorted(CONTAINER)]
+    return "\n".join(
+        ["Manage containers", "", "Usage:", "  sampan container [command]", "", "Available Commands:", *rows]
+    )

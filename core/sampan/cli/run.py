@@ -1,0 +1,155 @@
+"""sampan run."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli import container_options
+from sampan.cli.context import engine as make_engine
+from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
+from sampan.errors import InUseError, NotFoundError, SampanError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.engine import Engine
+    from sampan.engine.spawn import Spawned
+    from sampan.model.container import RunOptions
+    from sampan.store.images import Image
+
+VERB = Verb(
+    "run",
+    "Run a command in a new container",
+    "IMAGE [COMMAND [ARG...]]",
+    container_options.all_options(
+        [
+            Option("--detach -d", FLAG, "Run in the background and print the container's id"),
+            Option("--detach-keys", help="Keys that detach", default="ctrl-p,ctrl-q", metavar="KEYS"),
+            Option("--preserve-fds", INTEGER, "Pass this many further descriptors", default=0),
+            Option("--rmi", FLAG, "Remove the image too when the container ends"),
+            Option("--sig-proxy", FLAG, "Pass received signals on", default=True),
+        ]
+    )
+    + container_options.REFUSED_OPTIONS,
+    minimum=1,
+    interspersed=False,
+)
+
+
+def main(words: list[str], spawned: Spawned) -> int:
+    values, arguments = parse(VERB, words)
+    if values["rmi"]:
+        values["rm"] = True
+    engine = make_engine()
+    _check_files(values)
+    chosen = container_options.build(values, arguments[1:], engine.settings, detach=values["detach"])
+    image = find_image(engine, arguments[0], values)
+    if values["replace"]:
+        replace(engine, values)
+    status = run(engine, spawned, image, chosen, values)
+    if values["rmi"] and not values["detach"]:
+        from sampan.engine.images import remove
+
+        remove(engine, [image.id], force=False)
+    return status
+
+
+def _check_files(values: dict[str, Any]) -> None:
+    if values["cidfile"] and os.path.exists(values["cidfile"]):
+        raise InUseError(
+            f"container id file {values['cidfile']} exists", "", "remove it or name another"
+        )
+    if values["detach"] and values["attach"]:
+        raise UsageError("sampan run", "--attach and --detach cannot be used together")
+
+
+def find_image(engine: Engine, name: str, values: dict[str, Any]) -> Image:
+    """The image of the reference, pulled or built if the policy says so."""
+    from sampan.engine.obtain import obtain
+
+    platform = values["platform"]
+    if values["arch"] or values["os"] or values["variant"]:
+        parts = [values["os"] or "linux", values["arch"] or "amd64", values["variant"]]
+        platform = "/".join(part for part in parts if part)
+    return obtain(
+        engine,
+        name,
+        policy=values["pull"],
+        platform=platform,
+        tls_verify=None if values["tls_verify"] else False,
+        quiet=values["quiet"],
+    )
+
+
+def replace(engine: Engine, values: dict[str, Any]) -> None:
+    """Remove a container of the wanted name."""
+    from sampan.engine.remove import remove
+
+    if not values["name"]:
+        raise UsageError("--replace", "it needs --name")
+    try:
+        remove(engine, values["name"], force=True)
+    except NotFoundError:
+        return
+
+
+def run(
+    engine: Engine, spawned: Spawned, image: Image, chosen: RunOptions, values: dict[str, Any]
+) -> int:
+    from sampan.engine import run as starting
+    from sampan.engine.attach import Attached, parse_keys
+    from sampan.engine.create import create
+
+    detach = values["detach"]
+    created = create(engine, image, chosen, sync=not (chosen["rm"] and not detach))
+    container_id = created.record["id"]
+    write_file(values["cidfile"], container_id)
+    preserve = _preserved(chosen["preserve_fds"])
+    if detach:
+        pid = starting.start(engine, spawned, created.record, created.snapshot, preserve=preserve)
+        _write_pids(values, pid, spawned.pid)
+        print(container_id)
+        return 0
+    keys = parse_keys(values["detach_keys"])
+    with Attached(tty=chosen["tty"], stdin=chosen["stdin"], detach_keys=keys) as attached:
+        attached.forward_signals(spawned, proxy=values["sig_proxy"])
+        pid = starting.start(
+            engine,
+            spawned,
+            created.record,
+            created.snapshot,
+            attach=attached.fds,
+            preserve=preserve,
+            size=attached.size() if chosen["tty"] else None,
+        )
+        attached.handed_over()
+        _write_pids(values, pid, spawned.pid)
+        status = attached.wait(spawned)
+    return 0 if status is None else status
+
+
+def write_file(path: str | None, text: str) -> None:
+    if not path:
+        return
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise SampanError(f"cannot write {path}", error.strerror or str(error)) from None
+    os.write(fd, text.encode())
+    os.close(fd)
+
+
+def _write_pids(values: dict[str, Any], pid: int, monitor: int) -> None:
+    write_file(values["pidfile"], str(pid))
+    write_file(values["conmon_pidfile"], str(monitor))
+
+
+def _preserved(count: int) -> list[int]:
+    fds = list(range(3, 3 + count))
+    for fd in fds:
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise UsageError(f"--preserve-fds={count}", f"descriptor {fd} is not open") from None
+    return fds

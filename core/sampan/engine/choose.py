@@ -1,0 +1,57 @@
+"""Choosing drivers: what was named, or what the probes say; the choice of `auto` is recorded with its reasons."""
+
+from __future__ import annotations
+
+import json
+
+from sampan import files
+from sampan.errors import UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.engine import Engine
+
+CHOICES = "choices.json"
+
+
+def storage_driver(engine: Engine) -> str:
+    """The name of the storage driver."""
+    return choose(engine, "storage", engine.settings.storage_driver)
+
+
+def choose(engine: Engine, concern: str, configured: str) -> str:
+    """`configured`, or the usable driver of the highest rank."""
+    if configured and configured != "auto":
+        return configured
+    recorded = choices(engine).get(concern)
+    if recorded and recorded["driver"] in engine.plugins.names(concern):
+        return str(recorded["driver"])
+    return str(_probe(engine, concern)["driver"])
+
+
+def choices(engine: Engine) -> dict[str, dict[str, Any]]:
+    """What `auto` chose: {concern: {driver, reasons: {name: text}}}."""
+    try:
+        document = json.loads(files.read(engine.root_fd, CHOICES))
+        return document if isinstance(document, dict) else {}
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _probe(engine: Engine, concern: str) -> dict[str, Any]:
+    reasons: dict[str, str] = {}
+    usable: list[tuple[int, str]] = []
+    for name in engine.plugins.names(concern):
+        probe = engine.plugins.probe(concern, name, engine.context(concern, name))
+        reasons[name] = probe.why if probe.usable else f"not usable: {probe.why}; {probe.fix}"
+        if probe.usable:
+            usable.append((probe.rank, name))
+    if not usable:
+        told = "; ".join(f"{name}: {text}" for name, text in reasons.items())
+        raise UnsupportedError(f"no {concern} driver works here", told, "sampan plugin ls shows them")
+    choice = {"driver": max(usable)[1], "reasons": reasons}
+    recorded = {**choices(engine), concern: choice}
+    files.write_atomic(engine.root_fd, CHOICES, json.dumps(recorded, indent=1).encode(), sync=False)
+    return choice

@@ -1,0 +1,112 @@
+"""create: an image and options become a committed container with its snapshot and OCI document."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+
+from sampan import __version__
+from sampan.engine.logfile import stamp
+from sampan.errors import InUseError, UnsupportedError
+from sampan.linux import userns
+from sampan.model import names, options, spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.engine import Engine
+    from sampan.model.container import Record, RunOptions
+    from sampan.model.mount import Snapshot
+    from sampan.store.images import Image
+
+THERMAL = "/sys/devices/system/cpu/cpu{}/thermal_throttle"
+
+
+class Created:
+    """A new container, with the snapshot that its first run uses."""
+
+    __slots__ = ("record", "snapshot", "spec")
+
+    def __init__(self, record: Record, document: dict[str, Any], snapshot: Snapshot) -> None:
+        self.record, self.spec, self.snapshot = record, document, snapshot
+
+
+def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = True) -> Created:
+    """Commit a container. Nothing is left behind when it fails."""
+    from sampan.engine.unpack import ensure_unpacked
+
+    config: dict[str, Any] = image.config.get("config") or {}
+    _check_platform(image)
+    chosen["user"] = chosen["user"] or config.get("User") or ""
+    chosen["stop_signal"] = chosen["stop_signal"] or config.get("StopSignal") or "TERM"
+    options.signal_number(chosen["stop_signal"])
+    chosen["labels"] = {**(config.get("Labels") or {}), **chosen["labels"]}
+    container_id = os.urandom(32).hex()
+    name = chosen["name"] or _free_name(engine)
+    network = engine.driver("network", chosen["network"])
+    facts = _facts(engine, container_id, chosen, private=network.namespace != "host")
+    document = spec.build(config, chosen, facts)
+    chain = ensure_unpacked(engine, image)
+    key = f"c{container_id[:31]}"
+    record: Record = {
+        "version": 1,
+        "id": container_id,
+        "name": name,
+        "created": stamp(time.time_ns()),
+        "image": {"id": image.id, "name": image.name, "digest": image.digest},
+        "storage": {"driver": engine.storage.name, "key": key, "chain": chain},
+        "runtime": engine.settings.runtime,
+        "options": chosen,
+        "engine": __version__,
+    }
+    from sampan.engine.hooks import amend
+
+    amend(engine, document, record)
+    snapshot = engine.storage.prepare(key, chain)
+    try:
+        engine.containers.create(record, document, sync=sync)
+    except BaseException:
+        userns.run(engine.idmap, lambda: engine.storage.remove(key))
+        raise
+    return Created(record, document, snapshot)
+
+
+def _check_platform(image: Image) -> None:
+    from sampan.model.seccomp import ARCHITECTURES
+
+    machine = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+    if image.architecture and image.architecture != machine and not (
+        machine == "amd64" and image.architecture == "386"
+    ):
+        raise UnsupportedError(
+            f"cannot run {image.name}",
+            f"image is {image.os}/{image.architecture}, host is linux/{machine}",
+            f"pull it again with --platform linux/{machine}",
+        )
+
+
+def _free_name(engine: Engine) -> str:
+    for _ in range(100):
+        name = names.random_name()
+        if not engine.containers.name_taken(name):
+            return name
+    raise InUseError("no free container name was found", "", "give one with --name")
+
+
+def _facts(engine: Engine, container_id: str, chosen: RunOptions, *, private: bool) -> spec.Facts:
+    hostname = chosen["hostname"] or (container_id[:12] if private else os.uname().nodename)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    masks: list[str] = []
+    if os.path.exists(THERMAL.format(0)):
+        masks = [THERMAL.format(number) for number in range(os.cpu_count() or 1)]
+    gids = max(first + count - 1 for first, _, count in engine.idmap.gids)
+    return spec.Facts(
+        container_id,
+        hostname,
+        highest_gid=gids,
+        private_network=private,
+        nofile=hard if hard >= 0 else 1 << 20,
+        masks=masks,
+    )

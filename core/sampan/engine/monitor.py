@@ -1,0 +1,89 @@
+"""The monitor: one small process a container, from before its first process until after its last byte.
+
+It holds the container's user namespace and root mount, pumps its streams, keeps its log, and writes how it
+ended.  If it is killed, the container's first process dies with it (PDEATHSIG), the kernel takes back every
+mount, and the missing exit record says that nobody saw the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sampan.errors import SampanError
+from sampan.linux import libc, sockets, userns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from sampan.linux.userns import IdMap
+
+
+def main(sock: sockets.Socket, idmap: IdMap) -> NoReturn:
+    """Make the namespaces, wait for the plan, run it; leave with the status 0 whatever the container does."""
+    try:
+        plan, fds = _prepare(sock, idmap)
+        if plan is not None:
+            from sampan.engine.supervise import Supervisor
+
+            Supervisor(sock, idmap, plan, fds).run()
+    except BaseException as error:
+        _tell(sock, error)
+        os._exit(125)
+    os._exit(0)
+
+
+def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None, list[int]]:
+    """Leave the caller's session, descriptors and user namespace behind; receive the plan."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    _keep_only(sock.fileno())
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        if fd != sock.fileno():
+            os.dup2(null, fd)
+    userns.enter(idmap)
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    libc.set_name("sampan-monitor")
+    libc.unshare(libc.CLONE_NEWNS)
+    from sampan.linux import mounts
+
+    mounts.change_propagation("/", mounts.MS_SLAVE)
+    _preload()
+    data, fds = sockets.receive(sock, 64)
+    return (json.loads(data) if data else None), fds
+
+
+def _preload() -> None:
+    """Import what every plan needs, while the command is still parsing."""
+    import sampan.engine.supervise  # noqa: F401
+
+
+def _keep_only(fd: int) -> None:
+    if fd > 3:
+        libc.close_range(3, fd - 1)
+    libc.close_range(max(fd + 1, 3))
+
+
+def _tell(sock: sockets.Socket, error: BaseException) -> None:
+    if isinstance(error, SampanError):
+        report = [error.what, error.why, error.hint, error.exit_status]
+    elif isinstance(error, OSError):
+        report = ["the monitor failed", str(error), "", 125]
+    else:
+        report = ["the monitor failed", f"{type(error).__name__}: {error}", "", 125]
+    try:
+        sockets.send(sock, json.dumps({"kind": "error", "error": report}).encode())
+    except OSError:
+        return  # nobody listens
+
+
+def send(sock: sockets.Socket, message: dict[str, Any]) -> bool:
+    """Tell the command; False if it is gone."""
+    try:
+        sockets.send(sock, json.dumps(message).encode())
+    except OSError:
+        return False
+    return True

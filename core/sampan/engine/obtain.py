@@ -1,0 +1,46 @@
+"""The image that a reference means: in the store, pulled, or built from programs of this machine."""
+
+from __future__ import annotations
+
+from sampan.errors import NotFoundError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.engine import Engine
+    from sampan.store.images import Image
+
+HOST_PREFIX = "host:"
+POLICIES = ("always", "missing", "newer", "never")
+
+
+def obtain(
+    engine: Engine,
+    name: str,
+    *,
+    policy: str = "missing",
+    platform: str | None = None,
+    tls_verify: bool | None = None,
+    quiet: bool = False,
+) -> Image:
+    """policy: always, missing, newer or never. `host:PROGRAM,...` is built here, on first use."""
+    if policy not in POLICIES:
+        raise UsageError(f"invalid pull policy {policy!r}", "", f"one of {', '.join(POLICIES)}")
+    if name.startswith(HOST_PREFIX):
+        from sampan.engine.build import build_host_image
+
+        return build_host_image(engine, name.removeprefix(HOST_PREFIX))
+    if policy in ("missing", "never") and not platform:
+        try:
+            return engine.images.resolve(name)
+        except NotFoundError:
+            if policy == "never":
+                raise
+    from sampan.engine.pull import pull
+
+    return pull(
+        engine, name, platform=platform, policy=policy, tls_verify=tls_verify, progress=_progress(quiet)
+    )
+
+
+def _progress(quiet: bool) -> None:
+    return None

@@ -1,0 +1,39 @@
+"""rm: a container, its snapshot and its name; works on a full disk."""
+
+from __future__ import annotations
+
+from sampan.errors import InUseError, NotFoundError
+from sampan.linux import userns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.engine import Engine
+
+
+def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0) -> str:
+    """Remove one container; a running one only with force. Returns its id."""
+    from sampan.engine.stop import stop
+
+    container_id = engine.containers.find(word)
+    name = key = driver_name = ""
+    try:
+        container = engine.containers.load(container_id)
+        name = container.name
+        key, driver_name = container.record["storage"]["key"], container.record["storage"]["driver"]
+        if container.state == "running":
+            if not force:
+                raise InUseError(
+                    f"cannot remove container {container_id[:12]}",
+                    "it is running - running or paused containers cannot be removed without force",
+                    f"stop it first, or use sampan rm -f {word}",
+                    exit_status=2,
+                )
+            stop(engine, container_id, timeout=timeout)
+    except NotFoundError:
+        if not force:
+            raise
+    if key:
+        driver = engine.driver("storage", driver_name)
+        userns.run(engine.idmap, lambda: driver.remove(key))
+    engine.containers.remove(container_id, name or None)
+    return container_id

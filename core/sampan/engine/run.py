@@ -1,0 +1,78 @@
+"""start: a container's record becomes a running container under a monitor."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sampan.errors import InUseError, SampanError
+from sampan.linux import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.engine import Engine
+    from sampan.engine.spawn import Spawned
+    from sampan.model.container import Record
+    from sampan.model.mount import Snapshot
+
+
+def start(
+    engine: Engine,
+    spawned: Spawned,
+    record: Record,
+    snapshot: Snapshot | None = None,
+    *,
+    attach: list[int] | None = None,
+    preserve: list[int] | None = None,
+    size: tuple[int, int] | None = None,
+) -> int:
+    """Send the plan to the waiting monitor; returns the pid of the container's first process.
+
+    attach: the descriptors of stdin, stdout, stderr that the container's streams are connected to.
+    """
+    storage = record["storage"]
+    if snapshot is None:
+        driver = engine.driver("storage", storage["driver"])
+        snapshot = driver.prepare(storage["key"], storage["chain"])
+    settings = engine.settings
+    plan: dict[str, Any] = {
+        "kind": "run",
+        "directory": f"{settings.root}/containers/{record['id']}",
+        "bundle": engine.containers.run_directory(record["id"]),
+        "snapshot": snapshot,
+        "settings": settings.values,
+        "tables": settings.tables,
+        "attach": attach is not None,
+        "size": size,
+    }
+    spawned.send(plan, [*(attach or []), *(preserve or [])])
+    return await_start(spawned)
+
+
+def await_start(spawned: Spawned) -> int:
+    answer = spawned.receive()
+    if answer is None:
+        raise SampanError("the monitor ended before the container started", "", "try again")
+    if answer["kind"] == "error":
+        what, why, hint, status = answer["error"]
+        raise SampanError(what, why, hint, exit_status=status)
+    return int(answer["pid"])
+
+
+def connect(engine: Engine, container_id: str) -> sockets.Socket:
+    """The socket of a running container's monitor."""
+    fd = os.open(engine.containers.run_directory(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return sockets.connect(fd, "attach")
+    except OSError as error:
+        raise InUseError(
+            f"cannot reach the monitor of container {container_id[:12]}", error.strerror or ""
+        ) from None
+    finally:
+        os.close(fd)
+
+
+def tell(sock: sockets.Socket, message: dict[str, Any]) -> None:
+    sockets.send(sock, json.dumps(message).encode())

@@ -1,0 +1,56 @@
+"""Starting the monitor: a fork made before anything heavy is imported.
+
+While the command parses and resolves, the monitor makes its user namespace in parallel, and stays small: what it
+shares with the command is what was loaded when it was forked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sampan.errors import SampanError
+from sampan.linux import sockets
+from sampan.linux.userns import IdMap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class Spawned:
+    """A monitor that waits for its plan. Closing the socket without sending one ends it."""
+
+    def __init__(self, pid: int, sock: sockets.Socket) -> None:
+        self.pid, self.sock = pid, sock
+
+    def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        try:
+            sockets.send(self.sock, json.dumps(message).encode(), fds)
+        except OSError as error:
+            raise SampanError("the monitor is gone", str(error), "try again") from None
+
+    def receive(self) -> dict[str, Any] | None:
+        """The monitor's next message; None when it is gone."""
+        try:
+            data, _ = sockets.receive(self.sock)
+        except ConnectionError:
+            return None
+        return json.loads(data) if data else None
+
+
+def spawn(idmap: IdMap) -> Spawned:
+    """Fork the monitor. The process must have one thread."""
+    ours, theirs = sockets.pair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            from sampan.engine import monitor
+
+            monitor.main(theirs, idmap)
+        finally:
+            os._exit(125)
+    theirs.close()
+    return Spawned(pid, ours)

@@ -1,0 +1,93 @@
+"""stop and kill: signals by pidfd to the process that the record surely means."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from sampan.errors import InUseError, SampanError
+from sampan.linux import libc, processes
+from sampan.model import options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.engine import Engine
+    from sampan.store.containers import Container
+
+GRACE = 10.0  # seconds for the monitor to write the exit record once the first process is dead
+
+
+def _first_process(container: Container) -> int | None:
+    run = container.run
+    return processes.open_if_same(run["pid"], run["start_time"]) if run else None
+
+
+def kill(engine: Engine, word: str, signal: str = "KILL") -> str:
+    """Send a signal to the container's first process."""
+    number = options.signal_number(signal)
+    container = engine.containers.get(word)
+    pidfd = _first_process(container) if container.state == "running" else None
+    if pidfd is None:
+        raise InUseError(
+            f"cannot kill container {container.id[:12]}",
+            f"container state improper: it is {container.state}, and can only be killed while running",
+        )
+    try:
+        _send(pidfd, number)
+        if number == 9:
+            _await(engine, container, pidfd, GRACE)
+    finally:
+        os.close(pidfd)
+    return container.id
+
+
+def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
+    """The stop signal, then after `timeout` seconds SIGKILL. A container that does not run is left alone."""
+    container = engine.containers.get(word)
+    pidfd = _first_process(container)
+    if pidfd is None:
+        return container.id
+    chosen = container.record["options"]
+    grace = chosen["stop_timeout"] if timeout is None else timeout
+    try:
+        if grace > 0 or timeout is None:
+            _send(pidfd, options.signal_number(chosen["stop_signal"]))
+        if not _ended(pidfd, grace):
+            _send(pidfd, 9)
+        _await(engine, container, pidfd, GRACE)
+    finally:
+        os.close(pidfd)
+    return container.id
+
+
+def _send(pidfd: int, number: int) -> None:
+    try:
+        libc.call("pidfd_send_signal", pidfd, number, None, 0)
+    except ProcessLookupError:
+        return
+
+
+def _ended(pidfd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(int(seconds * 1000)))
+
+
+def _await(engine: Engine, container: Container, pidfd: int, seconds: float) -> None:
+    """Until the process is dead and its monitor has recorded the end (or is gone)."""
+    if not _ended(pidfd, seconds):
+        raise SampanError(
+            f"container {container.id[:12]} does not end",
+            "its first process survives SIGKILL, probably in a system call",
+            "try again later",
+        )
+    run = container.run
+    monitor = processes.open_if_same(run["monitor"], run["monitor_start_time"]) if run else None
+    if monitor is not None:
+        deadline = time.monotonic() + seconds
+        while not _ended(monitor, 0.001) and time.monotonic() < deadline:
+            ended = engine.containers.exit_record(container.id)
+            if ended and run and ended["started"] == run["started"]:
+                break
+        os.close(monitor)

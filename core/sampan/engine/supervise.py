@@ -1,0 +1,296 @@
+"""A container's run, inside the monitor: create, connect, start, pump, record the end.
+
+The plan that the command sends is data: where the container's directory is, its record and OCI document, the
+snapshot, and which plugins to load.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import struct
+import termios
+import time
+
+from sampan import files
+from sampan.engine import Engine, surroundings
+from sampan.engine.logfile import LogWriter, stamp
+from sampan.engine.monitor import send
+from sampan.engine.streams import Client, Streams
+from sampan.errors import SampanError
+from sampan.linux import libc, paths, processes, sockets
+from sampan.model import spec as oci
+from sampan.model import users
+from sampan.model.contract import Io
+from sampan.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.drivers import NetworkBackend, Runtime, StorageDriver
+    from sampan.linux.userns import IdMap
+    from sampan.model.container import Exit, Record
+    from sampan.model.contract import Process
+
+DRAIN_SECONDS = 10.0  # how long output may still come after the last process
+
+
+class Supervisor:
+    """One run of one container."""
+
+    def __init__(
+        self, sock: sockets.Socket, idmap: IdMap, plan: dict[str, Any], fds: list[int]
+    ) -> None:
+        self.sock = sock
+        self.plan = plan
+        self.engine = Engine(Settings(plan["settings"], {}, plan["tables"]), idmap)
+        self.dir_fd = files.open_directory(plan["directory"])
+        self.bundle_fd = files.open_directory(plan["bundle"])
+        self.record: Record = json.loads(files.read(self.dir_fd, "record.json"))
+        self.options = self.record["options"]
+        self.tty: bool = self.options["tty"]
+        self._fds = fds  # the client's stdin, stdout, stderr, then what it preserves
+        self._kept = fds[3:]
+        self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
+        self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
+        self._deadline: float | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        started = stamp(time.time_ns())
+        log = LogWriter(self.dir_fd, self.options["log_driver"])
+        try:
+            process = self._create()
+            attachment = self.network.attach(self.record["id"], process.pid, {})
+            streams = self._streams(log)
+            self._note_run(process, started)
+            self.runtime.start(self.record["id"])
+        except BaseException as error:
+            self._failed(error, started)
+            raise
+        send(self.sock, {"kind": "started", "pid": process.pid})
+        if self.options["timeout"]:
+            self._deadline = time.monotonic() + self.options["timeout"]
+        listener = sockets.listen(self.bundle_fd, "attach")
+        code = self._watch(process, streams, listener)
+        streams.drain(DRAIN_SECONDS)
+        self.network.detach(self.record["id"], attachment)
+        self._note_exit(code, started)
+        self._clean()
+        for client in streams.clients:
+            client.tell({"kind": "exit", "code": code})
+        if not streams.clients:
+            send(self.sock, {"kind": "exit", "code": code})
+
+    def _create(self) -> Process:
+        """Mount, finish the document, and let the runtime create the container."""
+        for name in ("rootfs", "etc"):
+            os.mkdir(name, 0o700, dir_fd=self.bundle_fd)
+        surroundings.mount_root(self.plan["snapshot"], self.bundle_fd)
+        spec = json.loads(files.read(self.dir_fd, "config.json"))
+        surroundings.make_etc(
+            self.bundle_fd,
+            self.record,
+            spec["hostname"],
+            host_network=self.network.namespace == "host",
+        )
+        spec = self._finish(spec)
+        files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
+        io = self._open_io()
+        try:
+            return self.runtime.create(self.record["id"], self.plan["bundle"], io)
+        finally:
+            for fd in {io.stdin, io.stdout, io.stderr, io.console, *io.keep} - {-1}:
+                os.close(fd)
+
+    def _finish(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Fill in what only the mounted root tells."""
+        root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
+        try:
+            user = users.resolve(
+                self.options["user"],
+                paths.read_in_root(root, "/etc/passwd"),
+                paths.read_in_root(root, "/etc/group"),
+                self.options["group_add"],
+            )
+            if self.options["tz"]:
+                self._set_zone(root)
+        finally:
+            os.close(root)
+        explicit = any(word.startswith("HOME=") for word in spec["process"]["env"])
+        return oci.finish(spec, user, explicit_home=explicit)
+
+    def _set_zone(self, root: int) -> None:
+        """`--tz local` copies the host's /etc/localtime; a name links into the image's zoneinfo."""
+        if self.options["tz"] != "local":
+            return  # the TZ variable says it
+        with open("/etc/localtime", "rb") as source:
+            data = source.read(1 << 20)
+        etc = paths.make_directories(root, "/etc")
+        files.unlink(etc, "localtime")
+        files.write_atomic(etc, "localtime", data, sync=False, mode=0o644)
+        os.close(etc)
+
+    def _open_io(self) -> Io:
+        """The container's ends; ours are kept for `_streams`."""
+        keep = tuple(self._kept)
+        self._kept = []
+        if self.tty:
+            self._console, theirs = sockets.pair()
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            return Io(null, null, null, theirs.detach(), keep)
+        self._out, out = os.pipe()
+        self._err, err = os.pipe()
+        if self.options["stdin"]:
+            source, self._in = os.pipe()
+        else:
+            source, self._in = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
+        return Io(source, out, err, -1, keep)
+
+    def _streams(self, log: LogWriter) -> Streams:
+        if self.tty:
+            _, fds = sockets.receive(self._console, 1)
+            self._console.close()
+            master = fds[0]
+            if self.plan.get("size"):
+                set_size(master, *self.plan["size"])
+            streams = Streams({master: b"stdout"}, master if self.options["stdin"] else -1, log, tty=True)
+            self._master = master
+        else:
+            streams = Streams({self._out: b"stdout", self._err: b"stderr"}, self._in, log, tty=False)
+        if self.plan["attach"]:
+            streams.clients.append(Client(self.sock, self._fds[:3], self.options["stdin"]))
+        else:
+            for fd in self._fds[:3]:
+                os.close(fd)
+        return streams
+
+    def _watch(self, process: Process, streams: Streams, listener: sockets.Socket) -> int:
+        """Pump until the first process ends; returns its exit code (128+n if a signal ended it)."""
+        pidfd = process.pidfd if process.pidfd >= 0 else os.pidfd_open(process.pid)
+        control = {self.sock.fileno(): self.sock}
+        while True:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.register(listener.fileno(), select.POLLIN)
+            for fd in control:
+                poll.register(fd, select.POLLIN)
+            for fd, events in streams.interest().items():
+                poll.register(fd, events)
+            for fd, events in poll.poll(self._timeout()):
+                if fd == listener.fileno():
+                    self._accept(listener, control, streams)
+                elif fd in control:
+                    self._command(control, fd, pidfd, streams)
+                elif fd != pidfd:
+                    streams.handle(fd, events)
+                else:
+                    return _reap(process.pid)
+            self._check_deadline(pidfd)
+
+    def _timeout(self) -> int | None:
+        if self._deadline is None:
+            return None
+        return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
+
+    def _check_deadline(self, pidfd: int) -> None:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            self._deadline = None
+            _signal(pidfd, 9)
+
+    def _accept(
+        self, listener: sockets.Socket, control: dict[int, sockets.Socket], streams: Streams
+    ) -> None:
+        sock = sockets.accept(listener)
+        control[sock.fileno()] = sock
+
+    def _command(
+        self, control: dict[int, sockets.Socket], fd: int, pidfd: int, streams: Streams
+    ) -> None:
+        """A message of the command or of an attached client."""
+        sock = control[fd]
+        try:
+            data, fds = sockets.receive(sock, 3)
+        except ConnectionError:
+            data, fds = b"", []
+        if not data:
+            del control[fd]
+            for client in [c for c in streams.clients if c.sock is sock]:
+                streams.clients.remove(client)
+                client.close()
+            return
+        message = json.loads(data)
+        kind = message["kind"]
+        if kind == "signal":
+            _signal(pidfd, message["number"])
+        elif kind == "resize" and self.tty:
+            set_size(self._master, message["rows"], message["columns"])
+        elif kind == "attach":
+            streams.clients.append(Client(sock, fds, message["stdin"] and streams.stdin >= 0))
+
+    def _note_run(self, process: Process, started: str) -> None:
+        run = {
+            "boot": processes.boot_id(),
+            "pid": process.pid,
+            "start_time": processes.start_time(process.pid),
+            "monitor": os.getpid(),
+            "monitor_start_time": processes.start_time(os.getpid()),
+            "started": started,
+        }
+        files.write_atomic(self.dir_fd, "run.json", json.dumps(run).encode(), sync=False)
+
+    def _note_exit(self, code: int, started: str, error: str = "") -> None:
+        ended: Exit = {
+            "code": code,
+            "finished": stamp(time.time_ns()),
+            "started": started,
+            "oom": False,
+            "error": error,
+        }
+        try:
+            data = json.dumps(ended).encode()
+            files.write_atomic(self.dir_fd, "exit.json", data, sync=not self.options["rm"])
+        except OSError:  # a full disk: the missing record says that the end is unknown
+            return
+
+    def _failed(self, error: BaseException, started: str) -> None:
+        """The container could not be started: its record says so, and with --rm it is gone."""
+        code = error.exit_status if isinstance(error, SampanError) else 125
+        if not self.options["rm"]:
+            self._note_exit(code, started, str(error))
+        self._clean()
+
+    def _clean(self) -> None:
+        """Remove the bundle; with --rm the container too."""
+        libc.umount(f"{self.plan['bundle']}/etc")
+        libc.umount(f"{self.plan['bundle']}/rootfs")
+        if not self.options["rm"]:
+            for name in ("rootfs", "etc"):
+                os.rmdir(name, dir_fd=self.bundle_fd)
+            for name in ("config.json", "attach"):
+                files.unlink(self.bundle_fd, name)
+            return
+        storage: StorageDriver = self.engine.driver("storage", self.record["storage"]["driver"])
+        storage.remove(self.record["storage"]["key"])
+        self.engine.containers.remove(self.record["id"], self.record["name"])
+
+
+def _reap(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _signal(pidfd: int, number: int) -> None:
+    try:
+        libc.call("pidfd_send_signal", pidfd, number, None, 0)
+    except ProcessLookupError:
+        return
+
+
+def set_size(fd: int, rows: int, columns: int) -> None:
+    """The window size of a terminal, in characters."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))

@@ -1,0 +1,116 @@
+"""What the monitor puts in place around a container: its root mount and its /etc files, in the monitor's own
+mount namespace, so that the kernel takes all of it back when the last process ends."""
+
+from __future__ import annotations
+
+import os
+
+from sampan import files
+from sampan.errors import SampanError, UnsupportedError
+from sampan.linux import mounts, paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.model.container import Record
+    from sampan.model.mount import Snapshot
+
+
+def mount_root(snapshot: Snapshot, bundle_fd: int) -> None:
+    """Execute the snapshot's operations; the result is mounted on `rootfs` of the bundle."""
+    if snapshot["helpers"]:
+        raise UnsupportedError(
+            f"storage driver {snapshot['driver']} needs a helper process", "this is not there yet"
+        )
+    target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=bundle_fd)
+    try:
+        os.chdir(snapshot["directory"])
+        for operation in snapshot["mounts"]:
+            if operation["fstype"] == "overlay":
+                fd = mounts.overlay(
+                    operation["lower"],
+                    operation["upper"] or None,
+                    operation["work"] or None,
+                    [(key, value) for key, value in operation["options"]],
+                )
+            elif operation["fstype"] == "bind":
+                fd = mounts.clone_path(operation["source"], recursive=False)
+            else:
+                raise UnsupportedError(f"a mount of type {operation['fstype']} in a snapshot")
+            mounts.move(fd, target)
+            os.close(fd)
+    except OSError as error:
+        raise SampanError(
+            f"cannot mount the root file system ({snapshot['driver']})",
+            str(error.strerror or error),
+            "sampan info tells which storage drivers work here",
+        ) from None
+    finally:
+        os.close(target)
+        os.chdir("/")
+
+
+def make_etc(bundle_fd: int, record: Record, hostname: str, *, host_network: bool) -> None:
+    """hosts, resolv.conf, hostname and containerenv on a tmpfs of their own, so that no path of the host shows."""
+    tmpfs = mounts.new("tmpfs", [("size", "1m"), ("mode", "755")], mounts.NOSUID | mounts.NODEV | mounts.NOEXEC)
+    target = os.open("etc", paths.O_PATH | os.O_DIRECTORY, dir_fd=bundle_fd)
+    mounts.move(tmpfs, target)
+    os.close(target)
+    os.close(tmpfs)
+    etc = files.open_directory("etc", dir_fd=bundle_fd)
+    contents = {
+        "hosts": _hosts(record, hostname, host_network=host_network),
+        "resolv.conf": _resolver(record, host_network=host_network),
+        "hostname": hostname + "\n",
+        "containerenv": _containerenv(record),
+    }
+    for name, text in contents.items():
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc)
+        files.write_all(fd, os.fsencode(text))
+        os.fchmod(fd, 0o644)  # whatever the umask
+        os.close(fd)
+    os.close(etc)
+
+
+def _hosts(record: Record, hostname: str, *, host_network: bool) -> str:
+    options = record["options"]
+    lines = [f"{address}\t{name}" for address, name in options["add_hosts"]]
+    if host_network:
+        lines += _read("/etc/hosts").splitlines()
+    else:
+        lines += [
+            "127.0.0.1\tlocalhost localhost.localdomain localhost4 localhost4.localdomain4",
+            "::1\tlocalhost localhost.localdomain localhost6 localhost6.localdomain6",
+        ]
+    lines.append(f"127.0.1.1\t{' '.join(dict.fromkeys((hostname, record['name'])))}")
+    return "\n".join(lines) + "\n"
+
+
+def _resolver(record: Record, *, host_network: bool) -> str:
+    options = record["options"]
+    lines = _read("/etc/resolv.conf").splitlines() if host_network or options["network"] != "none" else []
+    if options["dns_search"]:
+        lines = [line for line in lines if not line.startswith(("search", "domain"))]
+        lines.insert(0, "search " + " ".join(d for d in options["dns_search"] if d != "."))
+    if options["dns"]:
+        lines = [line for line in lines if not line.startswith("nameserver")]
+        lines += [f"nameserver {address}" for address in options["dns"]]
+    if options["dns_options"]:
+        lines = [line for line in lines if not line.startswith("options")]
+        lines.append("options " + " ".join(options["dns_options"]))
+    return "".join(line + "\n" for line in lines)
+
+
+def _containerenv(record: Record) -> str:
+    image = record["image"]
+    return (
+        f'engine="sampan-{record["engine"]}"\nname="{record["name"]}"\nid="{record["id"]}"\n'
+        f'image="{image["name"]}"\nimageid="{image["id"].partition(":")[2]}"\nrootless=1\n'
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read(1 << 20))
+    except OSError:
+        return ""

@@ -1,0 +1,92 @@
+"""The shapes of a container's documents (JSON values; typed for the checkers alone)."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class RunOptions(TypedDict):
+    """What the user asked for, made into values. It is kept in the record."""
+
+    name: str
+    command: list[str]
+    entrypoint: list[str] | None
+    env: dict[str, str]
+    unset_env: list[str]
+    proxy_env: dict[str, str]
+    workdir: str
+    user: str
+    hostname: str
+    tty: bool
+    stdin: bool
+    detach: bool
+    rm: bool
+    privileged: bool
+    read_only: bool
+    read_only_tmpfs: bool
+    cap_add: list[str]
+    cap_drop: list[str]
+    no_new_privileges: bool
+    seccomp: str  # "" the default profile, "unconfined", or a path
+    nest: bool
+    mask: list[str]
+    unmask: list[str]
+    init: str  # the host's init program, or ""
+    ulimits: list[dict[str, Any]]
+    sysctls: dict[str, str]
+    group_add: list[str]
+    add_hosts: list[tuple[str, str]]
+    no_hosts: bool
+    dns: list[str]
+    dns_search: list[str]
+    dns_options: list[str]
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    mounts: list[dict[str, Any]]
+    devices: list[dict[str, str]]
+    shm_size: int
+    network: str
+    umask: str
+    tz: str
+    oom_score_adj: int | None
+    preserve_fds: int
+    timeout: int
+    stop_signal: str
+    stop_timeout: int
+    log_driver: str
+    log_options: dict[str, str]
+
+
+class Record(TypedDict):
+    """A container as it was created: it never changes but for its name."""
+
+    version: int
+    id: str
+    name: str
+    created: str  # RFC 3339, UTC, nanoseconds
+    image: dict[str, Any]  # id, name, digest
+    storage: dict[str, Any]  # driver, key, chain
+    runtime: str
+    options: RunOptions
+    engine: str  # version that made it
+
+
+class Exit(TypedDict):
+    """How a run ended. code is None when nobody saw it."""
+
+    code: int | None
+    finished: str
+    started: str
+    oom: bool
+    error: str
+
+
+class Run(TypedDict):
+    """A run that may still be going on: processes are ours only if boot, pid and start time agree."""
+
+    boot: str
+    pid: int
+    start_time: int
+    monitor: int
+    monitor_start_time: int
+    started: str

@@ -1,0 +1,279 @@
+"""What the user asked of a container: the words of the flags made into values, with Docker's meaning.
+
+Pure: no file is opened here but those that a flag names (`--env-file`, `--label-file`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.errors import SampanError, UnsupportedError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+ENVIRONMENT_LIMIT = 128 << 10  # MAX_ARG_STRLEN (execve(2)): one NAME=value with its NUL
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+SIGNALS = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN "
+    "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+).split()
+
+
+def size(text: str, what: str) -> int:
+    """Bytes of `64m`, `1.5g`, `100`."""
+    lowered = text.strip().lower().removesuffix("ib").removesuffix("b") or text.strip().lower()
+    digits, unit = lowered, ""
+    if lowered and lowered[-1] in _UNITS:
+        digits, unit = lowered[:-1], lowered[-1]
+    try:
+        value = float(digits) if "." in digits else int(digits)
+    except ValueError:
+        raise UsageError(f"invalid {what} {text!r}", "a number with b, k, m, g or t") from None
+    if value < 0:
+        raise UsageError(f"invalid {what} {text!r}", "it is negative")
+    return int(value * _UNITS[unit])
+
+
+def signal_number(text: str) -> int:
+    """15 for `15`, `TERM`, `SIGTERM`; real-time signals as RTMIN+n and RTMAX-n (signal(7))."""
+    name = text.strip().upper().removeprefix("SIG")
+    if name.isdigit() and 1 <= int(name) <= 64:
+        return int(name)
+    if name in SIGNALS:
+        return SIGNALS.index(name) + 1
+    base, sign, offset = name.partition("+") if "+" in name else name.partition("-")
+    steps = int(offset) if offset.isdigit() else (0 if not sign else -1)
+    if base == "RTMIN" and sign in ("", "+") and 0 <= steps <= 30:
+        return 34 + steps
+    if base == "RTMAX" and sign in ("", "-") and 0 <= steps <= 30:
+        return 64 - steps
+    raise UsageError(f"invalid signal {text!r}", "", "a number from 1 to 64 or a name such as TERM")
+
+
+def pairs(words: list[str], what: str) -> dict[str, str]:
+    """{"a": "b"} of ["a=b"]; a word without = has an empty value."""
+    result: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if not key:
+            raise UsageError(f"invalid {what} {word!r}", "its name is empty", "NAME=VALUE")
+        result[key] = value
+    return result
+
+
+def environment(words: list[str], env_files: list[str], host: Mapping[str, str]) -> dict[str, str]:
+    """Variables of `--env-file` and then `-e`; a name alone takes the host's value, or nothing."""
+    result: dict[str, str] = {}
+    for path in env_files:
+        for line in _lines(path):
+            if line.strip() and not line.lstrip().startswith("#"):
+                _variable(result, line.lstrip(), host, path)
+    for word in words:
+        _variable(result, word, host, "-e")
+    return result
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read(16 << 20)).splitlines()
+    except OSError as error:
+        raise SampanError(f"cannot read {path}", error.strerror or str(error)) from None
+
+
+def _variable(result: dict[str, str], word: str, host: Mapping[str, str], where: str) -> None:
+    name, equals, value = word.partition("=")
+    if not name or (where != "-e" and name != name.strip()):
+        raise UsageError(f"invalid environment variable {word!r} ({where})", "", "NAME=VALUE")
+    if not equals:
+        if name.endswith("*"):
+            result.update({k: v for k, v in host.items() if k.startswith(name[:-1])})
+            return
+        if name not in host:
+            return
+        value = host[name]
+    length = len(os.fsencode(name)) + len(os.fsencode(value)) + 2
+    if length > ENVIRONMENT_LIMIT:
+        raise UsageError(
+            f"environment variable {name} is too long",
+            f"{length} bytes, and the kernel takes {ENVIRONMENT_LIMIT} for one variable",
+            "pass it as a file",
+        )
+    result[name] = value
+
+
+def labels(words: list[str], label_files: list[str]) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for path in label_files:
+        lines = [line for line in _lines(path) if line.strip() and not line.startswith("#")]
+        result.update(pairs(lines, "label"))
+    result.update(pairs(words, "label"))
+    return result
+
+
+def ulimits(words: list[str]) -> list[dict[str, Any]]:
+    """OCI rlimits of `nofile=1024:2048`; -1 is unlimited."""
+    known = (
+        "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
+    ).split()
+    result: list[dict[str, Any]] = []
+    for word in words:
+        name, _, values = word.partition("=")
+        soft, _, hard = values.partition(":")
+        kind = name.upper().removeprefix("RLIMIT_")
+        try:
+            numbers = [2**64 - 1 if int(text) == -1 else int(text) for text in (soft, hard or soft)]
+        except ValueError:
+            numbers = [-1]
+        if kind not in known or min(numbers) < 0 or numbers[0] > numbers[1]:
+            raise UsageError(f"invalid ulimit {word!r}", "", "NAME=SOFT[:HARD], such as nofile=1024:2048")
+        result.append({"type": f"RLIMIT_{kind}", "soft": numbers[0], "hard": numbers[1]})
+    return result
+
+
+_SYSCTL_PREFIXES = ("kernel.shm", "kernel.msg", "fs.mqueue.", "net.")
+_SYSCTL_NAMES = ("kernel.sem", "kernel.hostname", "kernel.domainname")
+
+
+def sysctls(words: list[str], *, private_network: bool) -> dict[str, str]:
+    """Only keys that belong to a namespace of the container (sysctl of namespaces(7))."""
+    result: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        namespaced = key in _SYSCTL_NAMES or key.startswith(_SYSCTL_PREFIXES)
+        clean = key.replace(".", "").replace("_", "").replace("-", "").replace("/", "").isalnum()
+        if not equals or not clean or ".." in key or "//" in key or "\n" in value:
+            raise UsageError(f"invalid sysctl {word!r}", "", "KEY=VALUE")
+        if not namespaced or "/" in key and ".." in key:
+            raise UsageError(f"sysctl {key!r} is refused", "it does not belong to a container's namespaces")
+        if key.startswith("net.") and not private_network:
+            raise UsageError(f"sysctl {key!r} is refused", "the container has the host's network")
+        result[key] = value
+    return result
+
+
+def extra_hosts(words: list[str]) -> list[tuple[str, str]]:
+    """(address, name) of `NAME:IP`."""
+    result: list[tuple[str, str]] = []
+    for word in words:
+        name, colon, address = word.partition(":")
+        address = address.strip("[]")
+        if not colon or not name or not address or any(c.isspace() for c in word):
+            raise UsageError(f"invalid host {word!r}", "", "--add-host NAME:ADDRESS")
+        result.append((address, name))
+    return result
+
+
+_BIND_OPTIONS = {
+    "rw", "ro", "bind", "rbind", "suid", "nosuid", "dev", "nodev", "exec", "noexec",
+    "private", "rprivate", "slave", "rslave", "shared", "rshared", "z", "Z",
+}  # fmt: skip
+
+
+def volume(word: str) -> dict[str, Any]:
+    """The OCI mount of `-v SOURCE:TARGET[:OPTIONS]` for a path of the host."""
+    source, colon, rest = word.partition(":")
+    if not colon or not source.startswith(("/", ".", "~")):
+        raise UnsupportedError(
+            f"cannot mount {word!r}",
+            "named and anonymous volumes are not there yet",
+            "give a path of the host: -v /HOST/PATH:/CONTAINER/PATH[:OPTIONS]",
+        )
+    target, _, options = rest.partition(":")
+    return bind(source, target, [option for option in options.split(",") if option])
+
+
+def bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
+    """An OCI bind mount; the options are a closed set."""
+    if not target.startswith("/") or os.path.normpath(target) == "/":
+        raise UsageError(f"invalid mount target {target!r}", "it must be an absolute path below /")
+    unknown = [option for option in options if option not in _BIND_OPTIONS]
+    if unknown:
+        raise UsageError(f"invalid mount option {unknown[0]!r} for {target}", "",
+                         f"known: {', '.join(sorted(_BIND_OPTIONS))}")
+    kept = [option for option in options if option not in ("z", "Z", "bind", "rbind")]
+    if not any(o in ("suid", "nosuid") for o in kept):
+        kept.append("nosuid")
+    if not any(o in ("dev", "nodev") for o in kept):
+        kept.append("nodev")
+    if not any(o.endswith(("private", "slave", "shared")) for o in kept):
+        kept.append("rprivate")
+    path = os.path.abspath(os.path.expanduser(source))
+    recursive = "bind" if "bind" in options else "rbind"
+    return {"destination": target, "type": "bind", "source": path, "options": [recursive, *kept]}
+
+
+def mount(word: str) -> dict[str, Any]:
+    """The OCI mount of `--mount type=bind|tmpfs,...`."""
+    values: dict[str, str] = {}
+    for part in word.split(","):
+        key, equals, value = part.partition("=")
+        values[key.strip()] = value if equals else "true"
+    kind = values.pop("type", "volume")
+    target = next((values.pop(k) for k in ("target", "destination", "dst") if k in values), "")
+    if not target.startswith("/"):
+        raise UsageError(f"invalid mount {word!r}", "it has no absolute target", "target=/PATH")
+    if kind == "tmpfs":
+        return _tmpfs_mount(word, target, values)
+    if kind != "bind":
+        raise UnsupportedError(f"cannot mount {word!r}", f"type {kind!r} is not there yet", "bind and tmpfs are")
+    source = next((values.pop(k) for k in ("source", "src") if k in values), "")
+    if not source:
+        raise UsageError(f"invalid mount {word!r}", "it has no source", "source=/HOST/PATH")
+    options: list[str] = []
+    for key, value in values.items():
+        options.append(_mount_option(word, key, value))
+    return bind(source, target, [option for option in options if option])
+
+
+def _mount_option(word: str, key: str, value: str) -> str:
+    if key in ("ro", "readonly"):
+        return "ro" if value.lower() != "false" else "rw"
+    if key == "rw":
+        return "rw" if value.lower() != "false" else "ro"
+    if key in ("bind-propagation", "propagation"):
+        return value
+    if key == "bind-nonrecursive":
+        return "bind"
+    if key in ("relabel",):
+        return ""
+    if key in _BIND_OPTIONS and value == "true":
+        return key
+    raise UsageError(f"invalid mount {word!r}", f"unknown option {key!r}")
+
+
+def _tmpfs_mount(word: str, target: str, values: dict[str, str]) -> dict[str, Any]:
+    options: list[str] = []
+    for key, value in values.items():
+        if key == "tmpfs-size":
+            options.append(f"size={size(value, 'tmpfs-size')}")
+        elif key == "tmpfs-mode":
+            options.append(f"mode={value}")
+        elif key in ("ro", "readonly", "rw"):
+            options.append(_mount_option(word, key, value))
+        elif key in ("suid", "nosuid", "dev", "nodev", "exec", "noexec"):
+            options.append(key)
+        else:
+            raise UsageError(f"invalid mount {word!r}", f"unknown option {key!r}")
+    return tmpfs(f"{target}:{','.join(options)}")
+
+
+def tmpfs(word: str) -> dict[str, Any]:
+    """The OCI mount of `--tmpfs TARGET[:OPTIONS]`."""
+    target, _, text = word.partition(":")
+    if not target.startswith("/"):
+        raise UsageError(f"invalid tmpfs {word!r}", "its target must be an absolute path")
+    options = [option for option in text.split(",") if option]
+    for option in options:
+        if option.partition("=")[0] not in {
+            "rw", "ro", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "size", "mode", "uid", "gid",
+            "nr_inodes", "huge",
+        }:  # fmt: skip
+            raise UsageError(f"invalid tmpfs option {option!r} for {target}")
+    for default, opposite in (("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec")):
+        if default not in options and opposite not in options:
+            options.append(default)
+    return {"destination": target, "type": "tmpfs", "source": "tmpfs", "options": options}

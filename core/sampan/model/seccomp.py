@@ -1,0 +1,88 @@
+"""The seccomp profile: what of it applies to a container, as the OCI document has it.
+
+`seccomp.json` is in the form of Docker's and podman's profiles (a user's file may be one of theirs): rows of
+names with an action, argument conditions, and includes/excludes by capability, architecture and feature.  The
+default allows what both engines allow and a few harmless newer calls; a known call that is not allowed answers
+EPERM, one that the profile does not know ENOSYS, so that programs fall back to what they did before it existed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sampan import files
+from sampan.errors import SampanError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64", "s390x": "s390x"}
+_OCI_ARCHITECTURES = {
+    "amd64": "SCMP_ARCH_X86_64",
+    "arm64": "SCMP_ARCH_AARCH64",
+    "riscv64": "SCMP_ARCH_RISCV64",
+    "s390x": "SCMP_ARCH_S390X",
+}
+ALLOW = "SCMP_ACT_ALLOW"
+
+
+def default_profile() -> dict[str, Any]:
+    with open(os.path.dirname(__file__) + "/seccomp.json", "rb") as file:
+        return json.loads(file.read())  # type: ignore[no-any-return]
+
+
+def load_profile(path: str) -> dict[str, Any]:
+    """A profile file of the user's, in Docker's form."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            profile = json.loads(files.read_fd(fd, path))
+        finally:
+            os.close(fd)
+        if not isinstance(profile, dict) or "defaultAction" not in profile:
+            raise ValueError("it has no defaultAction")
+        return profile
+    except (OSError, ValueError) as error:
+        raise SampanError(
+            f"cannot use the seccomp profile {path}", str(error), "--security-opt seccomp=FILE.json"
+        ) from None
+
+
+def resolve(
+    profile: dict[str, Any], capabilities: list[str], features: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The OCI `linux.seccomp` object for a process with these capabilities on this machine."""
+    machine = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+    have = {"caps": set(capabilities), "arches": {machine}, "features": set(features)}
+    rows: list[dict[str, Any]] = []
+    named: set[str] = set()
+    for row in profile.get("syscalls") or []:
+        if not _applies(row, have):
+            continue
+        kept = {key: row[key] for key in ("action", "args", "errnoRet") if row.get(key)}
+        kept["names"] = row.get("names") or [row["name"]]
+        named.update(kept["names"])
+        rows.append(kept)
+    rest = [name for name in profile.get("known", ()) if name not in named]
+    if rest:
+        errno = profile.get("knownErrnoRet", 1)
+        rows.append({"names": rest, "action": "SCMP_ACT_ERRNO", "errnoRet": errno})
+    resolved: dict[str, Any] = {"defaultAction": profile["defaultAction"], "syscalls": rows}
+    if profile.get("defaultErrnoRet"):
+        resolved["defaultErrnoRet"] = profile["defaultErrnoRet"]
+    if machine in _OCI_ARCHITECTURES:
+        resolved["architectures"] = [_OCI_ARCHITECTURES[machine]]
+    return resolved
+
+
+def _applies(row: dict[str, Any], have: dict[str, set[str]]) -> bool:
+    included, excluded = row.get("includes") or {}, row.get("excludes") or {}
+    for key, values in have.items():
+        wanted = included.get(key)
+        if wanted and not (set(wanted) <= values if key == "caps" else set(wanted) & values):
+            return False
+        if values & set(excluded.get(key) or ()):
+            return False
+    return True

@@ -1,0 +1,226 @@
+"""Containers on disk: a directory each, committed whole by a rename.
+
+`containers/ID/` holds `record.json` (what was created), `config.json` (its OCI document), `log`, and `exit.json`
+(how the last run ended).  `RUN_DIR/containers/ID/` holds what a reboot may forget: `run.json`, the bundle and
+the attach socket.  `names/NAME` holds the id that has the name; it counts only while that container exists, so
+a creator or remover that was killed leaves the name usable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sampan import files
+from sampan.errors import CorruptError, InUseError, NotFoundError, SampanError
+from sampan.linux import processes
+from sampan.store.locks import FileLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from sampan.model.container import Exit, Record, Run
+
+
+class Container:
+    """A record with what is known of its state.
+
+    state: created, running, paused, stopping, exited; exit.code is None when nobody saw the end.
+    """
+
+    __slots__ = ("exit", "record", "run", "state")
+
+    def __init__(self, record: Record, state: str, run: Run | None, exit: Exit | None) -> None:
+        self.record, self.state, self.run, self.exit = record, state, run, exit
+
+    @property
+    def id(self) -> str:
+        return self.record["id"]
+
+    @property
+    def name(self) -> str:
+        return self.record["name"]
+
+
+class ContainerStore:
+    """All containers of one store."""
+
+    def __init__(self, root_fd: int, run_dir: str) -> None:
+        self.fd = files.open_directory("containers", dir_fd=root_fd, create=True)
+        self._names = files.open_directory("names", dir_fd=root_fd, create=True)
+        self._run_path = f"{run_dir}/containers"
+        self.run_fd = files.open_directory(self._run_path, create=True)
+
+    def run_directory(self, container_id: str) -> str:
+        """Absolute path of the container's run state, made if missing."""
+        try:
+            os.mkdir(container_id, 0o700, dir_fd=self.run_fd)
+        except FileExistsError:
+            pass
+        return f"{self._run_path}/{container_id}"
+
+    def create(self, record: Record, spec: dict[str, Any], *, sync: bool) -> None:
+        """Commit a new container. InUseError: its name is taken."""
+        temporary = files.temporary_name()
+        fd = files.open_directory(temporary, dir_fd=self.fd, create=True)
+        try:
+            files.write_atomic(fd, "record.json", json.dumps(record).encode(), sync=sync)
+            files.write_atomic(fd, "config.json", json.dumps(spec).encode(), sync=sync)
+            with FileLock(self._names, ".lock", "the container names"):
+                self._claim(record["name"], record["id"], sync)
+                os.rename(temporary, record["id"], src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            if sync:
+                os.fsync(self.fd)
+        except BaseException:
+            files.remove_tree(self.fd, temporary)
+            raise
+        finally:
+            os.close(fd)
+
+    def _claim(self, name: str, container_id: str, sync: bool) -> None:
+        holder = self._holder(name)
+        if holder and holder != container_id:
+            raise InUseError(
+                f'the container name "{name}" is already in use',
+                f"by container {holder}",
+                "remove that container (or use --replace) to be able to reuse the name",
+            )
+        files.write_atomic(self._names, name, container_id.encode(), sync=sync)
+
+    def _holder(self, name: str) -> str | None:
+        try:
+            holder = files.read(self._names, name, 64).decode()
+        except FileNotFoundError:
+            return None
+        return holder if self._exists(holder) else None
+
+    def name_taken(self, name: str) -> bool:
+        return self._holder(name) is not None
+
+    def _exists(self, container_id: str) -> bool:
+        try:
+            os.stat(f"{container_id}/record.json", dir_fd=self.fd)
+        except OSError:
+            return False
+        return True
+
+    def rename(self, record: Record, name: str) -> None:
+        """Give the container another name."""
+        with FileLock(self._names, ".lock", "the container names"):
+            self._claim(name, record["id"], True)
+            old, record["name"] = record["name"], name
+            fd = self.open(record["id"])
+            try:
+                files.write_atomic(fd, "record.json", json.dumps(record).encode())
+            finally:
+                os.close(fd)
+            if old != name:
+                files.unlink(self._names, old)
+
+    def open(self, container_id: str) -> int:
+        """A descriptor of the container's directory."""
+        return files.open_directory(container_id, dir_fd=self.fd)
+
+    def ids(self) -> list[str]:
+        with os.scandir(self.fd) as entries:
+            return [entry.name for entry in entries if len(entry.name) == 64]
+
+    def find(self, word: str) -> str:
+        """The id of a name, an id or a unique beginning of an id."""
+        if "/" not in word and not word.startswith(".") and word:
+            holder = self._holder(word)
+            if holder:
+                return holder
+            if len(word) == 64 and self._exists(word):
+                return word
+            found = [i for i in self.ids() if i.startswith(word) and self._exists(i)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise SampanError(
+                    f'container id "{word}" is ambiguous', f"{len(found)} ids begin so", "give more of it"
+                )
+        raise NotFoundError(
+            f'no container with name or ID "{word}" found',
+            "no such container",
+            "sampan ps -a lists them",
+        )
+
+    def get(self, word: str) -> Container:
+        return self.load(self.find(word))
+
+    def load(self, container_id: str) -> Container:
+        """The record and the state, which is derived, never guessed."""
+        record: Record = self._read(container_id, "record.json")
+        return self.with_state(record)
+
+    def with_state(self, record: Record) -> Container:
+        """State: running only while the process of run.json is alive; without an exit record, unknown."""
+        container_id = record["id"]
+        run = self.run_record(container_id)
+        ended = self.exit_record(container_id)
+        if run and processes.start_time(run["pid"]) == run["start_time"] and run["boot"] == processes.boot_id():
+            return Container(record, "running", run, None)
+        if run and not (ended and ended["started"] == run["started"]):
+            # Its end was not recorded: the monitor was killed, or the machine went down.
+            ended = {"code": None, "finished": run["started"], "started": run["started"], "oom": False, "error": ""}
+        return Container(record, "exited" if ended else "created", None, ended)
+
+    def run_record(self, container_id: str) -> Run | None:
+        try:
+            run: Run = self._read(container_id, "run.json")
+            return run
+        except NotFoundError:
+            return None
+
+    def exit_record(self, container_id: str) -> Exit | None:
+        try:
+            ended: Exit = self._read(container_id, "exit.json")
+            return ended
+        except NotFoundError:
+            return None
+
+    def spec(self, container_id: str) -> dict[str, Any]:
+        return self._read(container_id, "config.json")  # type: ignore[no-any-return]
+
+    def _read(self, container_id: str, name: str) -> Any:
+        try:
+            return json.loads(files.read(self.fd, f"{container_id}/{name}"))
+        except FileNotFoundError:
+            raise NotFoundError(f"container {container_id[:12]} has no {name}") from None
+        except (ValueError, UnicodeDecodeError, IsADirectoryError) as error:
+            raise CorruptError(
+                f"{name} of container {container_id[:12]} is damaged",
+                str(error),
+                f"sampan rm -f {container_id[:12]} removes the container",
+            ) from None
+
+    def list(self) -> Iterator[Container]:
+        """Every container, the newest last; damaged ones are left to `damaged`."""
+        found: list[Container] = []
+        for container_id in self.ids():
+            try:
+                found.append(self.load(container_id))
+            except (NotFoundError, CorruptError):
+                continue
+        yield from sorted(found, key=lambda container: container.record["created"])
+
+    def users_of_image(self, image_id: str) -> list[str]:
+        """Ids of the containers made from the image."""
+        return [c.id for c in self.list() if c.record["image"]["id"] == image_id]
+
+    def remove(self, container_id: str, name: str | None) -> None:
+        """Forget a container: first its directory's name, then its name, then what it held."""
+        doomed = files.temporary_name()
+        try:
+            os.rename(container_id, doomed, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except FileNotFoundError:
+            return
+        if name:
+            with FileLock(self._names, ".lock", "the container names"):
+                if self._holder(name) is None:
+                    files.unlink(self._names, name)
+        files.remove_tree(self.fd, doomed)
+        files.remove_tree(self.run_fd, container_id)

@@ -1,0 +1,25 @@
+"""The host's network: no network namespace is made."""
+
+from __future__ import annotations
+
+from sampan.model.contract import Probe
+from sampan_network.none import NoneBackend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.model.contract import DriverContext
+
+
+class HostBackend(NoneBackend):
+    """Everything is connected already."""
+
+    name = "host"
+    namespace = "host"
+
+
+def sampan_network_backend(context: DriverContext) -> HostBackend:
+    return HostBackend()
+
+
+def sampan_probe(context: DriverContext) -> Probe:
+    return Probe(True, "needs nothing; the container shares every interface and port of the host", rank=0)

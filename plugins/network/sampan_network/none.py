@@ -1,0 +1,46 @@
+"""No network: a network namespace with a loopback interface, which the runtime brings up."""
+
+from __future__ import annotations
+
+from sampan.errors import UnsupportedError
+from sampan.model.contract import Probe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from sampan.model.contract import DriverContext
+
+
+class NoneBackend:
+    """Nothing to connect."""
+
+    name = "none"
+    namespace = "private"
+
+    def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]:
+        raise UnsupportedError(f"cannot create network {name}", f"{self.name} has no networks of its own")
+
+    def remove(self, name: str) -> None:
+        raise UnsupportedError(f"cannot remove network {name}", f"{self.name} has no networks of its own")
+
+    def attach(self, container: str, pid: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
+
+    def detach(self, container: str, attachment: dict[str, Any]) -> None:
+        return
+
+    def status(self, container: str, attachment: dict[str, Any]) -> dict[str, Any]:
+        return attachment
+
+    def describe(self, name: str) -> dict[str, Any]:
+        return {"Name": self.name, "Driver": self.name}
+
+
+def sampan_network_backend(context: DriverContext) -> NoneBackend:
+    return NoneBackend()
+
+
+def sampan_probe(context: DriverContext) -> Probe:
+    return Probe(True, "needs nothing", rank=1)

@@ -1,0 +1,225 @@
+"""sampan's own OCI runtime: a process cloned into new namespaces, which makes its root and waits to start.
+
+It runs inside the monitor, which is root of the container's user namespace.  The child is a fork of the
+monitor; until it executes the container's program it is non-dumpable, and nothing of the container runs
+beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sampan import files
+from sampan.errors import NotFoundError, SampanError
+from sampan.linux import libc, processes, seccomp, sockets
+from sampan.model.contract import Probe, Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from sampan.model.contract import DriverContext, Io
+
+NAMESPACES = {
+    "pid": libc.CLONE_NEWPID,
+    "mount": libc.CLONE_NEWNS,
+    "network": libc.CLONE_NEWNET,
+    "ipc": libc.CLONE_NEWIPC,
+    "uts": libc.CLONE_NEWUTS,
+    "cgroup": libc.CLONE_NEWCGROUP,
+}
+
+
+class Created:
+    """A container that this process created: its first process and the socket to it."""
+
+    __slots__ = ("process", "sock")
+
+    def __init__(self, process: Process, sock: sockets.Socket) -> None:
+        self.process, self.sock = process, sock
+
+
+class NativeRuntime:
+    name = "native"
+
+    def __init__(self, context: DriverContext) -> None:
+        self._context = context
+        self._created: dict[str, Created] = {}
+
+    def create(self, container: str, bundle: str, io: Io) -> Process:
+        """Make the container up to its program, which waits for `start`."""
+        with open(f"{bundle}/config.json", "rb") as file:
+            spec = json.loads(file.read())
+        program_filter = self._filter(spec)
+        ours, theirs = sockets.pair()
+        flags = 0
+        for namespace in spec["linux"]["namespaces"]:
+            flags |= NAMESPACES[namespace["type"]]
+        pid, pidfd = libc.clone(flags)
+        if pid == 0:
+            ours.close()
+            _child(theirs, lambda: _init(bundle, spec, io, theirs, program_filter))
+        theirs.close()
+        process = Process(pid, pidfd)
+        self._created[container] = Created(process, ours)
+        _expect(ours, process)
+        return process
+
+    def _filter(self, spec: dict[str, Any]) -> bytes | None:
+        """The compiled seccomp program, kept on disk under its profile's hash."""
+        profile = (spec.get("linux") or {}).get("seccomp")
+        if not profile:
+            return None
+        import _blake2  # hashlib's import takes longer than the whole lookup
+
+        digest = _blake2.blake2b(json.dumps(profile, sort_keys=True).encode(), digest_size=16)
+        name = f"seccomp-{digest.hexdigest()}.bpf"
+        cache = files.open_directory("cache", dir_fd=self._context.root_fd, create=True)
+        try:
+            try:
+                return files.read(cache, name, 1 << 20)
+            except FileNotFoundError:
+                program = seccomp.compile_filter(profile)
+                files.write_atomic(cache, name, program, sync=False)
+                return program
+        finally:
+            os.close(cache)
+
+    def start(self, container: str) -> None:
+        """Let the program run; SampanError with status 126 or 127 if it cannot be executed."""
+        created = self._created.pop(container)
+        sockets.send(created.sock, b"start")
+        data, _ = sockets.receive(created.sock)
+        created.sock.close()
+        if data:
+            raise _told(data)
+
+    def state(self, container: str) -> dict[str, Any]:
+        created = self._created.get(container)
+        return {"id": container, "status": "created" if created else "running"}
+
+    def kill(self, container: str, signal: int) -> None:
+        created = self._created.get(container)
+        if created is None:
+            raise NotFoundError(f"container {container} is not waiting here")
+        libc.call("pidfd_send_signal", created.process.pidfd, signal, None, 0)
+
+    def exec(self, container: str, process: dict[str, Any], io: Io) -> Process:
+        """Run a further process in the namespaces of the container whose first process is `process["pid"]`."""
+        from sampan_runtime import join
+
+        return join.run(process, io, self._filter(process["spec"]))
+
+    def delete(self, container: str) -> None:
+        created = self._created.pop(container, None)
+        if created is not None:
+            created.sock.close()
+
+
+def _expect(sock: sockets.Socket, process: Process) -> None:
+    """Wait until the child has made its root; raise what it tells."""
+    data, _ = sockets.receive(sock)
+    if data == b"ready":
+        return
+    os.waitpid(process.pid, 0)
+    if data:
+        raise _told(data)
+    raise SampanError("the container's first process ended", "it was killed while it was being made")
+
+
+def _told(data: bytes) -> SampanError:
+    what, why, hint, status = json.loads(data)
+    return SampanError(what, why, hint, exit_status=status)
+
+
+def tell(sock: sockets.Socket, error: BaseException) -> None:
+    """Report an error over the socket."""
+    if isinstance(error, SampanError):
+        report = [error.what, error.why, error.hint, error.exit_status]
+    else:
+        report = ["cannot make the container", f"{type(error).__name__}: {error}", "", 125]
+    sockets.send(sock, json.dumps(report).encode())
+
+
+def _child(sock: sockets.Socket, action: Any) -> NoReturn:
+    try:
+        action()
+    except BaseException as error:
+        tell(sock, error)
+    finally:
+        os._exit(125)
+
+
+def _init(
+    bundle: str, spec: dict[str, Any], io: Io, sock: sockets.Socket, program_filter: bytes | None
+) -> None:
+    from sampan_runtime import console, identity
+    from sampan_runtime.rootfs import Root
+
+    processes.die_with_parent()
+    root = Root(bundle, spec)
+    root.build()
+    process = spec["process"]
+    if spec.get("hostname") and _has(spec, "uts"):
+        libc.sethostname(spec["hostname"])
+    if _has(spec, "network"):
+        _loopback_up()
+    root.make_directory(process["cwd"])
+    peer = console.open_console(root.fd, io.console) if process.get("terminal") else -1
+    root.enter()
+    sockets.send(sock, b"ready")
+    if sockets.receive(sock)[0] != b"start":
+        os._exit(125)  # the monitor is gone
+    if peer >= 0:
+        console.take(peer)
+    else:
+        os.setsid()
+        place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
+    report = sock.detach()
+    if report < 3 + len(io.keep):
+        report = _move_up(report, 3 + len(io.keep))
+    sock = sockets.of(report)
+    identity.become(process, program_filter)
+    processes.die_with_parent()
+    identity.change_directory(process["cwd"])
+    try:
+        identity.execute(process, report, len(io.keep))
+    except SampanError as error:
+        tell(sock, error)
+        os._exit(125)
+
+
+def place_streams(wanted: tuple[int, ...]) -> None:
+    """Make the given descriptors 0, 1, 2, ...; none is overwritten before it was copied."""
+    high = [_move_up(fd, 3 + len(wanted)) for fd in wanted]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number)
+        os.close(fd)
+
+
+def _move_up(fd: int, lowest: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 64)
+
+
+def _has(spec: dict[str, Any], kind: str) -> bool:
+    return any(namespace["type"] == kind for namespace in spec["linux"]["namespaces"])
+
+
+def _loopback_up() -> None:
+    import _socket
+    import fcntl
+
+    with _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM) as sock:
+        request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
+        fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
+
+
+def sampan_runtime(context: DriverContext) -> NativeRuntime:
+    return NativeRuntime(context)
+
+
+def sampan_probe(context: DriverContext) -> Probe:
+    return Probe(True, "part of sampan", rank=100)
