@@ -25,6 +25,19 @@ def temporary_name() -> str:
     return f"{TEMPORARY}{os.getpid()}-{next(_counter)}-{os.urandom(4).hex()}"
 
 
+def is_abandoned(name: str) -> bool:
+    """Whether this is a temporary name and the process that made it is gone."""
+    if not name.startswith(TEMPORARY):
+        return False
+    try:
+        os.kill(int(name[len(TEMPORARY) :].partition("-")[0]), 0)
+    except (ProcessLookupError, ValueError):
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
 def private_directory(path: str) -> None:
     """Make `path` and what is missing above it, 0700; refuse one that is not ours."""
     os.makedirs(path, mode=0o700, exist_ok=True)
