@@ -1,0 +1,370 @@
+"""Entries of a layer become files of a directory.
+
+Owners, modes, times to the nanosecond and attributes are set by descriptor.  What this process may
+not set (an owner outside a one-id map, a device, an attribute that the kernel refuses) goes to the
+sidecar, so that the layer can be written again as it was; the caller tells the user in one line
+(`notices`).
+
+The steps of a plain file are few on purpose: open, write, utime, close.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from sampan.errors import SampanError, UnsupportedError, from_os_error
+from sampan.linux import overlay
+from sampan.store.pax import corrupt, show
+from sampan.store.tar import (
+    BLOCK_DEVICE,
+    CHAR,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    LINK,
+    SYMLINK,
+    Entry,
+    TarReader,
+)
+from sampan.store.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.drivers import LayerWriter
+    from sampan.linux.userns import IdMap
+    from sampan.store.sidecar import SidecarWriter
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+# Attributes with a meaning to the union file systems: set, they would hide or redirect what lies
+# below.
+RESERVED = b"user.overlay.", b"user.fuseoverlayfs.", b"trusted."
+COPY = 1 << 20
+
+
+class Applier:
+    """Applies entries below the directory `root`.
+
+    stack: gives the directories of the layers below, topmost first; it may wait for them.
+    """
+
+    def __init__(
+        self,
+        root: int,
+        writer: LayerWriter,
+        idmap: IdMap,
+        sidecar: SidecarWriter,
+        stack: Callable[[], list[int]],
+    ) -> None:
+        self._writer, self._idmap, self._sidecar, self._stack = writer, idmap, sidecar, stack
+        self._single = idmap.single
+        self._owners: dict[tuple[int, int], bool] = {(0, 0): False}
+        self.tree = Tree(root, writer, sidecar.forget)
+        self._kinds = {
+            DIRECTORY: self._directory,
+            SYMLINK: self._symlink,
+            LINK: self._link,
+            FIFO: self._fifo,
+            CHAR: self._device,
+            BLOCK_DEVICE: self._device,
+        }
+        self.counts = {"owners": 0, "devices": 0, "attributes": 0}
+
+    def run(self, reader: TarReader) -> None:
+        """Apply every entry of the archive."""
+        while (entry := reader.next()) is not None:
+            try:
+                self.entry(entry, reader)
+            except OSError as error:
+                raise _explain(entry, error) from error
+        self.tree.finish(self._stack)
+        self._sidecar.flush()
+
+    def notices(self) -> dict[str, int]:
+        """How often something could not be done as the archive says."""
+        return {**self.counts, "duplicates": self.tree.duplicates}
+
+    def entry(self, entry: Entry, reader: TarReader) -> None:
+        path = clean(entry.name)
+        head, _, base = path.rpartition(b"/")
+        if WHITEOUT in path and any(part.startswith(WHITEOUT) for part in path.split(b"/")):
+            self._whiteout(entry, head, base)
+        elif not base:
+            self._root(entry)
+        elif entry.type == FILE:
+            self._file(entry, self.tree.parent(head), base, path, reader)
+        else:
+            self._kinds[entry.type](entry, self.tree.parent(head), base, path)
+
+    def _whiteout(self, entry: Entry, head: bytes, base: bytes) -> None:
+        above = head.split(b"/")
+        if base == OPAQUE and not any(part.startswith(WHITEOUT) for part in above):
+            self.tree.opaque(head)
+        elif any(part.startswith(b".wh..wh.") for part in (*above, base)):
+            pass  # aufs's own records (.wh..wh.plnk): docker skips them, too
+        elif any(part.startswith(WHITEOUT) for part in above):
+            raise corrupt(entry.name, "an entry below a whiteout")
+        elif base[4:] in (b"", b".", b".."):
+            raise corrupt(entry.name, "a whiteout of nothing")
+        else:
+            self.tree.whiteout(self.tree.parent(head), base[4:])
+
+    def _root(self, entry: Entry) -> None:
+        if entry.type != DIRECTORY:
+            raise corrupt(entry.name, "only a directory can be the root")
+        root = self.tree.root
+        mode, owned = self._owner(entry, b"")
+        if owned:
+            os.fchown(root, entry.uid, entry.gid)
+        self.tree.root_directory(mode, entry.mtime_ns)
+        if entry.xattrs:
+            self._attributes(entry, root, b".", b"")
+
+    def _file(self, entry: Entry, parent: int, base: bytes, path: bytes, reader: TarReader) -> None:
+        mode = entry.mode
+        owned = False
+        if entry.uid or entry.gid:
+            mode, owned = self._owner(entry, path)
+        try:
+            fd = os.open(base, _NEW, mode & 0o777, dir_fd=parent)
+        except FileExistsError:
+            self.tree.make_room(parent, base, path)
+            fd = os.open(base, _NEW, mode & 0o777, dir_fd=parent)
+        try:
+            if entry.segments is not None:
+                for offset, size in entry.segments:
+                    os.lseek(fd, offset, os.SEEK_SET)
+                    reader.copy(fd, size)
+                os.ftruncate(fd, entry.real)
+            elif entry.size:
+                reader.copy(fd, entry.size)
+            if owned:
+                os.fchown(fd, entry.uid, entry.gid)
+            if mode & 0o7000:
+                os.fchmod(fd, mode)
+            if entry.xattrs:
+                self._attributes(entry, parent, base, path)
+            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(fd)
+
+    def _directory(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
+        mode, owned = self._owner(entry, path)
+        existed = self.tree.directory(parent, base, path, mode, entry.mtime_ns)
+        if owned or (existed and not self._single):
+            os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        if entry.xattrs:
+            self._attributes(entry, parent, base, path)
+
+    def _symlink(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
+        if not entry.link:
+            raise corrupt(entry.name, "a symbolic link to nothing")
+        self._replacing(parent, base, path, lambda: os.symlink(entry.link, base, dir_fd=parent))
+        self._metadata(entry, parent, base, path, with_mode=False)
+
+    def _fifo(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
+        self._replacing(parent, base, path, lambda: os.mkfifo(base, 0o600, dir_fd=parent))
+        self._metadata(entry, parent, base, path, with_mode=True)
+
+    def _device(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
+        """Not made: nobody without privilege can, and 0:0 would be a whiteout."""
+        try:
+            earlier = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            pass
+        else:
+            if not overlay.is_whiteout(earlier):
+                self.tree.make_room(parent, base, path)
+        self.counts["devices"] += 1
+        self._sidecar.add(
+            path,
+            kind="c" if entry.type == CHAR else "b",
+            uid=entry.uid,
+            gid=entry.gid,
+            mode=entry.mode,
+            major=entry.major,
+            minor=entry.minor,
+            xattrs=entry.xattrs,
+        )
+
+    def _link(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
+        target = clean(entry.link, of=entry.name)
+        if target == path:
+            raise corrupt(entry.name, "a hard link to itself")
+        head, _, name = target.rpartition(b"/")
+        source, status = -1, None
+        try:
+            source = self.tree.parent(head, create=False)
+            status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        if status is None or overlay.is_whiteout(status):
+            self._copy_up(entry, target, parent, base, path)
+            return
+        if stat.S_ISDIR(status.st_mode):
+            raise corrupt(entry.name, "a hard link to a directory")
+        try:
+            existing = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            pass
+        else:
+            if (existing.st_dev, existing.st_ino) == (status.st_dev, status.st_ino):
+                return  # the two are one file already
+            self.tree.make_room(parent, base, path)
+        os.link(name, base, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        if self._single and (entry.uid or entry.gid):
+            self._owner(entry, path)
+
+    def _copy_up(self, entry: Entry, target: bytes, parent: int, base: bytes, path: bytes) -> None:
+        """A hard link to a file of a lower layer becomes a copy of it."""
+        below = overlay.lookup(self._stack(), target, os.O_RDONLY | os.O_NONBLOCK)
+        if below is None:
+            raise corrupt(entry.name, f"a hard link to {show(target)}, which does not exist")
+        try:
+            status = os.fstat(below)
+            if not stat.S_ISREG(status.st_mode):
+                raise corrupt(
+                    entry.name, f"a hard link to {show(target)}, which is no regular file"
+                )
+            self._replacing(parent, base, path, lambda: _copy_file(below, parent, base, status))
+        finally:
+            os.close(below)
+        if self._single and (entry.uid or entry.gid):
+            self._owner(entry, path)
+
+    def _replacing(self, parent: int, base: bytes, path: bytes, make: Callable[[], object]) -> None:
+        try:
+            make()
+        except FileExistsError:
+            self.tree.make_room(parent, base, path)
+            make()
+
+    def _metadata(
+        self, entry: Entry, parent: int, base: bytes, path: bytes, *, with_mode: bool
+    ) -> None:
+        mode, owned = self._owner(entry, path)
+        if owned:
+            os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        if with_mode:
+            os.chmod(base, mode, dir_fd=parent)
+        if entry.xattrs:
+            self._attributes(entry, parent, base, path)
+        os.utime(base, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+    def _owner(self, entry: Entry, path: bytes) -> tuple[int, bool]:
+        """The mode to set, and whether the owner is to be set.
+
+        An owner beyond the map is kept aside or refused.
+        """
+        owner = (entry.uid, entry.gid)
+        known = self._owners.get(owner)
+        if known is None:
+            known = self._owners[owner] = not self._single
+            if known and not self._idmap.has(*owner):
+                raise self._outside(entry)
+        if known or owner == (0, 0):
+            return entry.mode, known
+        self.counts["owners"] += 1
+        self._sidecar.add(
+            path, kind=_LETTERS[entry.type], uid=entry.uid, gid=entry.gid, mode=entry.mode,
+            xattrs=entry.xattrs,
+        )  # fmt: skip
+        mode = entry.mode
+        if entry.uid:
+            mode &= ~stat.S_ISUID  # set-id to somebody else must not become set-id to the user
+        if entry.gid and entry.type != DIRECTORY:
+            mode &= ~stat.S_ISGID
+        return mode, False
+
+    def _outside(self, entry: Entry) -> SampanError:
+        uids = sum(count for _, _, count in self._idmap.uids)
+        gids = sum(count for _, _, count in self._idmap.gids)
+        return UnsupportedError(
+            f"cannot unpack the layer: {show(entry.name)}",
+            f"it belongs to {entry.uid}:{entry.gid}, of {uids} user and {gids} group ids here",
+            "an administrator can grant more in /etc/subuid and /etc/subgid",
+        )
+
+    def _attributes(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
+        refused: dict[bytes, bytes] = {}
+        os.fchdir(parent)  # there is no *at call for attributes before Linux 6.13
+        for name, value in (entry.xattrs or {}).items():
+            try:
+                if name.startswith(RESERVED):
+                    raise OSError(errno.EPERM, "reserved")
+                os.setxattr(base, name, value, follow_symlinks=False)
+            except ValueError:
+                raise corrupt(entry.name, "an attribute's name has a NUL byte") from None
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT) and len(value) < 4096:
+                    raise  # the disk is full; a bigger value may just be too big for an inode
+                refused[name] = value
+        if refused:
+            self.counts["attributes"] += 1
+            self._sidecar.add(
+                path, kind=_LETTERS[entry.type], uid=entry.uid, gid=entry.gid, mode=entry.mode,
+                xattrs=entry.xattrs,
+            )  # fmt: skip
+
+
+_LETTERS = {
+    FILE: "f",
+    LINK: "f",
+    DIRECTORY: "d",
+    SYMLINK: "l",
+    FIFO: "p",
+    CHAR: "c",
+    BLOCK_DEVICE: "b",
+}
+
+
+def clean(name: bytes, of: bytes = b"") -> bytes:
+    """The path below the root: no empty, "." or ".." component; one that climbs out is refused."""
+    path = name.strip(b"/")
+    if path.startswith(b"./"):
+        path = path[2:].lstrip(b"/")
+    if not (path.startswith(b".") or b"/." in path or b"//" in path):
+        return path
+    parts: list[bytes] = []
+    depth = 0
+    for part in path.split(b"/"):
+        if part in (b"", b"."):
+            continue
+        depth += -1 if part == b".." else 1
+        if depth < 0:
+            raise corrupt(of or name, f"{show(name)} climbs out of the root")
+        parts.append(part)
+    if parts and parts[-1] == b"..":
+        raise corrupt(of or name, f"{show(name)} ends in ..")
+    return b"/".join(parts)
+
+
+def _copy_file(source: int, parent: int, base: bytes, status: os.stat_result) -> None:
+    target = os.open(base, _NEW, 0o600, dir_fd=parent)
+    try:
+        while os.sendfile(target, source, None, COPY):
+            pass
+        os.fchown(target, status.st_uid, status.st_gid)
+        os.fchmod(target, stat.S_IMODE(status.st_mode))
+        for name in os.listxattr(source):
+            os.setxattr(target, name, os.getxattr(source, name))
+        os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    finally:
+        os.close(target)
+
+
+def _explain(entry: Entry, error: OSError) -> SampanError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SampanError(
+            "cannot unpack the layer",
+            f"no space left at {show(entry.name)}",
+            "remove images that are not needed (sampan image prune)",
+        )
+    if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL, errno.EFBIG):
+        return corrupt(entry.name, error.strerror or str(error))
+    return from_os_error(f"cannot unpack the layer: {show(entry.name)}", error)

@@ -1,0 +1,162 @@
+"""The layers of a store: which are unpacked, and how the others come to be.
+
+A layer on disk is the driver's directory plus a record.  `missing` compares an image's chain with
+the records, `unpacker` fills the gaps, and only a record committed by rename makes a layer exist.
+What needs another process, a user namespace or a tar reader is loaded when it is asked for: `run`
+asks for none of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.errors import NotFoundError
+from sampan.model.layer import chain_ids, layer_key
+from sampan.store import records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from typing import Any
+
+    from sampan.drivers import StorageDriver
+    from sampan.linux.userns import IdMap
+    from sampan.store.sidecar import Extra
+    from sampan.store.unpacker import Unpacker
+
+
+class LayerSource:
+    """A layer of an image: its identity, and the blob that it comes in."""
+
+    __slots__ = ("diff_id", "digest", "media_type", "size")
+
+    def __init__(self, diff_id: str, digest: str, media_type: str, size: int) -> None:
+        self.diff_id, self.digest, self.media_type, self.size = diff_id, digest, media_type, size
+
+
+class LayerStore:
+    """The layers that `driver` keeps, with their records below `root_fd`."""
+
+    def __init__(
+        self, root_fd: int, driver: StorageDriver, idmap: IdMap, *, sync: bool = False
+    ) -> None:
+        self._root_fd, self._driver, self._idmap, self._sync = root_fd, driver, idmap, sync
+        self._directory = -1
+
+    def keys(self, diff_ids: Sequence[str]) -> list[str]:
+        """The driver's keys of a chain, bottom first."""
+        return [layer_key(chain_id) for chain_id in chain_ids(diff_ids)]
+
+    def missing(self, chain: Sequence[LayerSource]) -> list[int]:
+        """Which layers of the chain are to be unpacked: no record, or a lost directory."""
+        keys = self.keys([source.diff_id for source in chain])
+        directory = self._records()
+        return [
+            index
+            for index, key in enumerate(keys)
+            if not (records.exists(directory, key) and self._has_directory(key))
+        ]
+
+    def unpacker(
+        self, chain: Sequence[LayerSource], on_done: Callable[[int], None] | None = None
+    ) -> Unpacker:
+        """A context in which the chain's missing blobs are submitted and unpacked; see
+        `unpacker.py`.
+
+        Entering forks: the process must have one thread.  on_done is called with the index of each
+        layer that is there.
+        """
+        from sampan.store.unpack import Plan
+        from sampan.store.unpacker import Unpacker
+
+        diff_ids = [source.diff_id for source in chain]
+        missing = self.missing(chain)
+        directory = self._records()
+        for key in self.keys(diff_ids):
+            if records.exists(directory, key) and not self._has_directory(key):
+                records.remove(directory, key)  # it says what is no longer so
+        plan = Plan(
+            directory,
+            self._driver,
+            self._idmap,
+            chain,
+            self.keys(diff_ids),
+            chain_ids(diff_ids),
+            missing,
+            self._sync,
+        )
+        return Unpacker(plan, on_done)
+
+    def record(self, key: str) -> dict[str, Any]:
+        """What is known of a layer: diff_id, chain_id, parent, size, entries, sidecar, notices."""
+        try:
+            return records.read(self._records(), key)
+        except FileNotFoundError:
+            raise NotFoundError(
+                f"no layer {key}", "it is not unpacked", "pull the image again"
+            ) from None
+
+    def extras(self, key: str) -> dict[bytes, Extra]:
+        """What the layer's directory could not hold, by path."""
+        name = self.record(key).get("sidecar")
+        if not name:
+            return {}
+        from sampan.store import sidecar
+
+        return sidecar.read(self._records(), f"{key}.sidecar")
+
+    def present(self) -> list[str]:
+        """The keys of all layers with a record."""
+        return records.keys(self._records())
+
+    def in_use(self, key: str) -> bool:
+        """Whether a process unpacks the layer at this moment."""
+        fd = records.open_lock(self._records())
+        try:
+            return not records.lock(fd, key, wait=False)
+        finally:
+            os.close(fd)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove layers that no image and no container needs; one in use stays."""
+        from sampan.linux import userns
+
+        wanted = list(keys)
+        if wanted:
+            directory = self._records()
+            userns.run(self._idmap, lambda: self._remove(directory, wanted))
+
+    def gc(self, keep: Collection[str]) -> list[str]:
+        """Remove every layer but those to keep, and what unpacks that died have left.
+
+        Returns the removed.
+        """
+        kept = set(keep)
+        gone = [key for key in self.present() if key not in kept]
+        self.remove(gone)
+        records.sweep(self._records())
+        return gone
+
+    def _remove(self, directory: int, keys: Sequence[str]) -> None:
+        for key in keys:
+            fd = records.open_lock(directory)
+            try:
+                if records.lock(fd, key, wait=False):
+                    records.remove(directory, key)
+                    self._driver.remove(key)
+            finally:
+                os.close(fd)
+
+    def _records(self) -> int:
+        if self._directory < 0:
+            self._directory = records.open_directory(self._root_fd, self._driver.name)
+        return self._directory
+
+    def _has_directory(self, key: str) -> bool:
+        try:
+            fds = self._driver.lower([key])
+        except NotFoundError:
+            return False
+        for fd in fds:
+            os.close(fd)
+        return True

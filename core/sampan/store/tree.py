@@ -1,0 +1,262 @@
+"""The directories of a layer that is being unpacked.
+
+A path is resolved once, inside the root (openat2, RESOLVE_IN_ROOT), and from then on is a
+descriptor of its directory and a last component that is never followed.  A directory that no entry
+names is made on the way; its metadata comes from the layers below when the layer is complete, for
+only then are those sure to be there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from sampan import files
+from sampan.linux import overlay
+from sampan.linux.paths import (
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    openat2,
+)
+from sampan.store.pax import corrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.drivers import LayerWriter
+
+    Times = tuple[int, int]  # mode, mtime in ns
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+CACHED = 256
+MAX_LINKS = 40  # as the kernel (path_resolution(7))
+IMPLICIT_MODE = 0o755
+
+
+class Tree:
+    """Directories under `root` by path; `duplicates` counts what a later entry replaced.
+
+    replaced: called with the path of an entry of this layer that goes.
+    """
+
+    def __init__(self, root: int, writer: LayerWriter, replaced: Callable[[bytes], None]) -> None:
+        self.root, self._writer, self._replaced = root, writer, replaced
+        self._open: dict[bytes, int] = {b"": root}
+        # What is set last, for every entry made in a directory changes its time. None: no entry
+        # named it.
+        self._directories: dict[bytes, Times | None] = {b"": None}
+        self._opaque_root = False
+        self.duplicates = 0
+
+    def parent(self, path: bytes, *, create: bool = True) -> int:
+        """A descriptor of the directory `path`; it stays the tree's.
+
+        FileNotFoundError without `create`.
+        """
+        fd = self._open.get(path)
+        if fd is not None:
+            return fd
+        try:
+            fd = openat2(self.root, path, _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if not create or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+            fd = self._make(path)
+        if len(self._open) >= CACHED:
+            self._close_cached()
+        self._open[path] = fd
+        return fd
+
+    def directory(self, dir_fd: int, base: bytes, path: bytes, mode: int, mtime_ns: int) -> bool:
+        """Make the directory that an entry names, or take the one that is there: then True.
+
+        Its set-id and sticky bits come last: what is made inside would inherit its group.
+        """
+        existed = False
+        try:
+            os.mkdir(base, mode & 0o777, dir_fd=dir_fd)
+        except FileExistsError:
+            existed = self._take_directory(dir_fd, base, path, mode & 0o777)
+        self._directories[path] = (mode, mtime_ns)
+        return existed
+
+    def root_directory(self, mode: int, mtime_ns: int) -> None:
+        os.fchmod(self.root, mode & 0o777)
+        self._directories[b""] = (mode, mtime_ns)
+
+    def opaque(self, path: bytes) -> None:
+        """Hide what the layers below have in the directory."""
+        if path:
+            self._writer.opaque(self.parent(path))
+        else:
+            # an overlay does not ask its roots: whiteouts say it at the end
+            self._opaque_root = True
+
+    def make_room(self, dir_fd: int, base: bytes, path: bytes) -> None:
+        """Remove what stands where a new file goes: a whiteout, or an earlier entry."""
+        status = os.stat(base, dir_fd=dir_fd, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            self._forget(path)
+            files.remove_tree(dir_fd, base)
+        else:
+            os.unlink(base, dir_fd=dir_fd)
+            if overlay.is_whiteout(status):
+                return
+        self.duplicates += 1
+        self._replaced(path)
+
+    def whiteout(self, dir_fd: int, base: bytes) -> None:
+        """Hide `base` of the layers below, wherever in this layer its own entry stands."""
+        try:
+            self._writer.whiteout(dir_fd, base)
+        except FileExistsError:
+            status = os.stat(base, dir_fd=dir_fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                self._make_opaque(dir_fd, base)
+
+    def finish(self, stack: Callable[[], list[int]]) -> None:
+        """Set the directories' modes and times; `stack` gives the layers below, topmost first."""
+        self._close_cached()
+        if self._opaque_root:
+            for name in sorted(overlay.names(stack())):
+                self.whiteout(self.root, name)
+        for path, times in reversed(self._directories.items()):
+            try:
+                fd = openat2(
+                    self.root, path or b".", _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+                )
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    continue  # a link on its way was replaced
+                raise
+            try:
+                if times is None:
+                    _inherit(fd, path, stack())
+                else:
+                    mode, mtime_ns = times
+                    if mode & 0o7000:
+                        os.fchmod(fd, mode)
+                    os.utime(fd, ns=(mtime_ns, mtime_ns))
+            finally:
+                os.close(fd)
+
+    def _take_directory(self, dir_fd: int, base: bytes, path: bytes, mode: int) -> bool:
+        status = os.stat(base, dir_fd=dir_fd, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            if self._directories.get(path) is not None:
+                self.duplicates += 1
+                self._replaced(path)
+            os.chmod(base, mode, dir_fd=dir_fd)
+            return True
+        self.make_room(dir_fd, base, path)
+        os.mkdir(base, mode, dir_fd=dir_fd)
+        if overlay.is_whiteout(status):
+            self._make_opaque(dir_fd, base)
+        return False
+
+    def _make_opaque(self, dir_fd: int, base: bytes) -> None:
+        fd = files.open_directory(base, dir_fd=dir_fd)
+        try:
+            self._writer.opaque(fd)
+        finally:
+            os.close(fd)
+
+    def _make(self, path: bytes) -> int:
+        """Walk to the directory as in a chroot, making what is missing."""
+        todo = path.split(b"/")[::-1]
+        done: list[bytes] = []
+        links = 0
+        current = os.dup(self.root)
+        try:
+            while todo:
+                part = todo.pop()
+                if part in (b"", b"."):
+                    continue
+                if part == b"..":
+                    todo += done[-2::-1] if len(done) > 1 else []
+                    done = []
+                    current = _swap(current, os.dup(self.root))
+                    continue
+                target = self._step(current, part, b"/".join([*done, part]))
+                if isinstance(target, int):
+                    current = _swap(current, target)
+                    done.append(part)
+                    continue
+                links += 1
+                if links > MAX_LINKS:
+                    raise corrupt(path, "too many links on its way")
+                todo += target.split(b"/")[::-1]
+                if target.startswith(b"/"):
+                    done = []
+                    current = _swap(current, os.dup(self.root))
+        except BaseException:
+            os.close(current)
+            raise
+        return current
+
+    def _step(self, current: int, part: bytes, path: bytes) -> int | bytes:
+        """The descriptor of one component, made if it is missing, or the text of a link."""
+        resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+        try:
+            return openat2(current, part, _DIRECTORY, resolve)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return os.readlink(part, dir_fd=current)
+            if error.errno == errno.ENOTDIR:
+                self._only_whiteout(current, part, path)
+            elif error.errno != errno.ENOENT:
+                raise
+            hidden = error.errno == errno.ENOTDIR
+        os.mkdir(part, IMPLICIT_MODE, dir_fd=current)
+        self._directories.setdefault(path, None)
+        fd = openat2(current, part, _DIRECTORY, resolve)
+        if hidden:
+            self._writer.opaque(fd)
+        return fd
+
+    def _only_whiteout(self, current: int, part: bytes, path: bytes) -> None:
+        if not overlay.is_whiteout(os.stat(part, dir_fd=current, follow_symlinks=False)):
+            raise corrupt(path, "it is a file, and an entry goes below it")
+        os.unlink(part, dir_fd=current)
+
+    def _forget(self, path: bytes) -> None:
+        """A directory goes: its descriptors and times, and those below, are worth nothing."""
+        self._close_cached()
+        below = path + b"/"
+        for known in [p for p in self._directories if p == path or p.startswith(below)]:
+            del self._directories[known]
+            self._replaced(known)
+
+    def _close_cached(self) -> None:
+        for fd in self._open.values():
+            if fd != self.root:
+                os.close(fd)
+        self._open = {b"": self.root}
+
+
+def _swap(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _inherit(fd: int, path: bytes, stack: list[int]) -> None:
+    """Give a directory that no entry named the metadata that it has in the layers below."""
+    below = overlay.lookup(stack, path) if stack else None
+    if below is None:
+        os.utime(fd, ns=(0, 0))  # nothing that differs from one unpack to the next
+        return
+    try:
+        status = os.fstat(below)
+        if not stat.S_ISDIR(status.st_mode):
+            os.utime(fd, ns=(0, 0))
+            return
+        if status.st_uid or status.st_gid:
+            os.fchown(fd, status.st_uid, status.st_gid)
+        os.fchmod(fd, stat.S_IMODE(status.st_mode))
+        os.utime(fd, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    finally:
+        os.close(below)

@@ -1,0 +1,361 @@
+"""Layers are unpacked by a worker process while others are still on their way.
+
+    caller -- Unpacker -- (socket, blob descriptors) --> worker -- fork --> one child a layer
+
+The worker is forked when the caller still has one thread, and moves into the user namespace of the
+store.  For each blob it forks a child, which waits for the layer's lock, shuts itself into the
+layer's directory (`confine`), and reads.  A child that needs the layers below (a hard link into
+them, a directory that no entry names) asks the worker, which answers with their directories as
+soon as they are there.
+
+The worker ends when the caller says so, or when the caller's end of the socket closes for whatever
+reason; it then kills its children and lets the driver take back what is half made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+
+from sampan import errors, files
+from sampan.errors import CorruptError, SampanError
+from sampan.linux import libc, userns
+from sampan.store import apply, confine, records, sidecar
+from sampan.store.decompress import Source
+from sampan.store.tar import TarReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from sampan.drivers import LayerWriter, StorageDriver
+    from sampan.linux.userns import IdMap
+    from sampan.store.layers import LayerSource
+
+PARALLEL = 2
+RATIO, ALWAYS = 200, 1 << 30  # a layer may grow to the greater of the two
+RESERVE = 64 << 20  # bytes that unpacking leaves free
+FDS = 200  # descriptors a message: SCM_MAX_FD is 253
+MESSAGE = 1 << 18
+
+
+class _Discard(Exception):
+    """Leaves a driver's layer() without committing."""
+
+
+class Plan:
+    """What the worker works on: the chain and its keys, and which of it is there already."""
+
+    def __init__(
+        self,
+        directory: int,
+        driver: StorageDriver,
+        idmap: IdMap,
+        chain: Sequence[LayerSource],
+        keys: Sequence[str],
+        chain_ids: Sequence[str],
+        missing: Sequence[int],
+        sync: bool,
+    ) -> None:
+        self.directory, self.driver, self.idmap = directory, driver, idmap
+        self.chain, self.keys, self.chain_ids = chain, keys, chain_ids
+        self.there = set(range(len(chain))) - set(missing)
+        self.sync = sync
+
+    def below(self, index: int) -> bool:
+        """Whether every layer below is there."""
+        return all(other in self.there for other in range(index))
+
+
+class _Job:
+    """One layer in work: its child, the driver's directory and the lock."""
+
+    def __init__(self, index: int, blob: int) -> None:
+        self.index, self.blob = index, blob
+        self.undo = contextlib.ExitStack()
+        self.layer = contextlib.ExitStack()  # the driver's context alone: left first, and well
+        self.channel: socket.socket
+        self.pid = self.pidfd = self.sidecar_fd = -1
+        self.sidecar_name = ""
+        self.waits = False  # for the layers below
+
+
+def serve(plan: Plan, control: socket.socket) -> None:
+    """The worker's life. Returns when the caller is done with it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the caller's end of the socket tells when to stop
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    worker = _Worker(plan, control)
+    try:
+        userns.enter(plan.idmap)
+        confine.isolate_network()
+        gc.disable()
+        worker.loop()
+    except BaseException as error:
+        worker.abandon()
+        with contextlib.suppress(OSError):  # the caller is gone
+            _send(control, {"error": describe(error)})
+
+
+class _Worker:
+    def __init__(self, plan: Plan, control: socket.socket) -> None:
+        self._plan, self._control = plan, control
+        self._queue: list[_Job] = []
+        self._jobs: list[_Job] = []
+        self._finishing = False
+        self._independent = "independent-layers" in plan.driver.features
+
+    def loop(self) -> None:
+        while not (self._finishing and not self._queue and not self._jobs):
+            self._start_jobs()
+            self._check_progress()
+            poll = select.poll()
+            poll.register(self._control, select.POLLIN)
+            for job in self._jobs:
+                poll.register(job.channel, select.POLLIN)
+            for fd, _ in poll.poll():
+                if fd == self._control.fileno():
+                    self._command()
+                else:
+                    self._hear(next(job for job in self._jobs if job.channel.fileno() == fd))
+        _send(self._control, {"end": True})
+
+    def abandon(self) -> None:
+        for job in self._jobs:
+            if job.pid > 0:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(job.pidfd, signal.SIGKILL)
+        for job in self._jobs:
+            self._discard(job)
+        self._jobs.clear()
+
+    def _command(self) -> None:
+        data, fds, _, _ = socket.recv_fds(self._control, MESSAGE, 1)
+        if not data:
+            raise SampanError("cannot unpack the image", "it was given up")
+        message = json.loads(data)
+        if "submit" in message:
+            self._queue.append(_Job(int(message["submit"]), fds[0]))
+            self._queue.sort(key=lambda job: job.index)
+        else:
+            self._finishing = True
+
+    def _start_jobs(self) -> None:
+        for job in list(self._queue):
+            busy = sum(not other.waits for other in self._jobs)
+            if busy >= (PARALLEL if self._independent else 1):
+                return
+            if self._independent or self._plan.below(job.index):
+                self._queue.remove(job)
+                self._start(job)
+
+    def _check_progress(self) -> None:
+        """A layer that waits for one that will never come is an error, not a wait for ever."""
+        stuck = all(job.waits for job in self._jobs)
+        if self._finishing and stuck and (self._jobs or self._queue):
+            for job in self._jobs:
+                if self._plan.below(job.index):
+                    return
+            raise SampanError("cannot unpack the image", "a layer below was not given")
+
+    def _start(self, job: _Job) -> None:
+        plan = self._plan
+        self._jobs.append(job)
+        job.undo.callback(os.close, job.blob)
+        lock = records.open_lock(plan.directory)
+        job.undo.callback(os.close, lock)
+        job.sidecar_fd, job.sidecar_name = sidecar.create(plan.directory)
+        job.undo.callback(os.close, job.sidecar_fd)
+        job.undo.callback(files.unlink, plan.directory, job.sidecar_name)
+        parent = plan.keys[job.index - 1] if job.index else None
+        writer = job.layer.enter_context(plan.driver.layer(plan.keys[job.index], parent))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        worker = os.getpid()
+        job.pid = os.fork()
+        if job.pid == 0:
+            _child(plan, job, writer, lock, theirs, worker)
+        job.pidfd = os.pidfd_open(job.pid)
+        job.undo.callback(os.close, job.pidfd)
+        theirs.close()
+        job.channel = ours
+        job.undo.callback(ours.close)
+
+    def _hear(self, job: _Job) -> None:
+        data = job.channel.recv(MESSAGE)
+        message: dict[str, Any] = json.loads(data) if data else {}
+        if "stack" in message:
+            job.waits = True
+            self._give_stacks()
+            return
+        _, status = os.waitpid(job.pid, 0)
+        job.pid = -1
+        if not message:
+            raise CorruptError(
+                f"cannot unpack layer {self._plan.chain[job.index].digest}",
+                f"its reader ended with status {os.waitstatus_to_exitcode(status)}",
+            )
+        if "error" in message:
+            raise revive(message["error"])
+        self._done(job, message)
+
+    def _done(self, job: _Job, result: dict[str, Any]) -> None:
+        plan, source = self._plan, self._plan.chain[job.index]
+        if result.get("exists"):
+            result = {"notices": {}}
+            self._discard(job)
+        else:
+            if result["diff_id"] != source.diff_id:
+                raise CorruptError(
+                    f"cannot unpack layer {source.digest}",
+                    f"its content is {result['diff_id']}, the image says {source.diff_id}",
+                    "whoever made the image must push it again",
+                )
+            self._commit(job, result)
+        self._jobs.remove(job)
+        plan.there.add(job.index)
+        _send(self._control, {"done": job.index, "notices": result["notices"]})
+        self._give_stacks()
+
+    def _commit(self, job: _Job, result: dict[str, Any]) -> None:
+        """The driver's directory first, then the record, which says that it is there."""
+        plan, key = self._plan, self._plan.keys[job.index]
+        with job.undo:  # the lock is let go last
+            job.layer.close()
+            aside = f"{key}.sidecar" if result["sidecar"] else ""
+            if aside:
+                os.fsync(job.sidecar_fd)
+                os.rename(
+                    job.sidecar_name, aside, src_dir_fd=plan.directory, dst_dir_fd=plan.directory
+                )
+            record = {
+                "diff_id": plan.chain[job.index].diff_id,
+                "chain_id": plan.chain_ids[job.index],
+                "parent": plan.keys[job.index - 1] if job.index else None,
+                "size": result["size"],
+                "entries": result["entries"],
+                "sidecar": aside or None,
+                "notices": result["notices"],
+            }
+            records.write(plan.directory, key, record)
+
+    def _discard(self, job: _Job) -> None:
+        if job.pid > 0:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(job.pid, 0)
+        error = _Discard()
+        with job.undo:
+            job.layer.__exit__(_Discard, error, None)
+
+    def _give_stacks(self) -> None:
+        plan = self._plan
+        for job in self._jobs:
+            if job.waits and plan.below(job.index):
+                job.waits = False
+                fds = plan.driver.lower(plan.keys[: job.index])
+                try:
+                    _send(job.channel, {"count": len(fds)})
+                    for start in range(0, len(fds), FDS):
+                        socket.send_fds(job.channel, [b"."], fds[start : start + FDS])
+                finally:
+                    for fd in fds:
+                        os.close(fd)
+
+
+def _child(
+    plan: Plan, job: _Job, writer: LayerWriter, lock: int, channel: socket.socket, worker: int
+) -> None:
+    """Unpack one layer. Does not return."""
+    try:
+        answer = _unpack(plan, job, writer, lock, channel, worker)
+    except BaseException as error:
+        answer = {"error": describe(error)}
+    try:
+        _send(channel, answer)
+    finally:
+        os._exit(0)
+
+
+def _unpack(
+    plan: Plan, job: _Job, writer: LayerWriter, lock: int, channel: socket.socket, worker: int
+) -> dict[str, Any]:
+    key = plan.keys[job.index]
+    records.lock(lock, key)
+    if records.exists(plan.directory, key):
+        return {"exists": True}
+    source = Source(job.blob, _ceiling(job.blob, writer.fd))
+    root = confine.enter(writer.fd, [job.blob, job.sidecar_fd, channel.fileno()], worker)
+    # the thread that inflates needs the interpreter only for a moment
+    sys.setswitchinterval(0.0005)
+    source.start()
+    aside = sidecar.SidecarWriter(job.sidecar_fd)
+    stack = _Stack(channel, empty=job.index == 0)
+    applier = apply.Applier(root, writer, plan.idmap, aside, stack)
+    reader = TarReader(source.read)
+    applier.run(reader)
+    source.drain()
+    if plan.sync:
+        libc.call("syncfs", root)
+    return {
+        "diff_id": source.diff_id(),
+        "size": source.size,
+        "entries": reader.entries,
+        "sidecar": aside.count,
+        "notices": {**applier.notices(), "trailing": int(bool(source.trailing))},
+    }
+
+
+def _ceiling(blob: int, directory: int) -> int:
+    """The most that a blob may grow to: a share of what it is, and what there is room for."""
+    status = os.fstatvfs(directory)
+    free = max(0, status.f_bavail * status.f_frsize - RESERVE)
+    return min(max(RATIO * os.fstat(blob).st_size, ALWAYS), free)
+
+
+class _Stack:
+    """The directories of the layers below, asked for when first needed."""
+
+    def __init__(self, channel: socket.socket, *, empty: bool) -> None:
+        self._channel = channel
+        self._fds: list[int] | None = [] if empty else None
+
+    def __call__(self) -> list[int]:
+        if self._fds is None:
+            _send(self._channel, {"stack": True})
+            count = json.loads(self._channel.recv(MESSAGE))["count"]
+            found: list[int] = []
+            while len(found) < count:
+                _, fds, _, _ = socket.recv_fds(self._channel, 16, FDS)
+                found += fds
+            self._fds = found
+        return self._fds
+
+
+def _send(channel: socket.socket, message: dict[str, Any]) -> None:
+    channel.send(json.dumps(message).encode())
+
+
+def describe(error: BaseException) -> list[Any]:
+    """An error as data for another process."""
+    if isinstance(error, SampanError):
+        return [type(error).__name__, error.what, error.why, error.hint, error.exit_status]
+    if isinstance(error, MemoryError):
+        return ["LimitError", "cannot unpack the layer", "it needs too much memory", "", 125]
+    return ["SampanError", "cannot unpack the layer", f"{type(error).__name__}: {error}", "", 125]
+
+
+def revive(told: list[Any]) -> SampanError:
+    """The error that `describe` wrote down."""
+    kind, what, why, hint, status = told
+    found = getattr(errors, str(kind), SampanError)
+    if not (isinstance(found, type) and issubclass(found, SampanError)):
+        found = SampanError
+    return found(what, why, hint, exit_status=status)

@@ -1,0 +1,162 @@
+"""The kernel's overlay, mounted by the user in the container's own namespace (`userxattr`).
+
+    KEY/            a layer: its files, whiteouts as 0:0 devices, opaque directories by attribute
+    KEY/diff, work  a snapshot: what a container changed, and the kernel's work directory
+    empty/          the lower directory of an image without layers
+
+Nothing is mounted here: a snapshot is data, and the monitor mounts it.  Layers do not depend on
+each other on disk, so they may be unpacked in any order.  All but `prepare` stands in
+`sampan_storage.layers`: this module is on the way of every `run`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.errors import NotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from sampan.drivers import Change, ConfigTable, LayerWriter
+    from sampan.model.contract import DriverContext, Probe
+    from sampan.model.mount import MountOperation, Snapshot
+
+EMPTY = "empty"
+
+
+class Overlay:
+    """The storage driver; see `sampan.drivers.StorageDriver`."""
+
+    name = "overlay"
+    features = frozenset({"independent-layers"})
+
+    def __init__(self, root_fd: int) -> None:
+        self._root = root_fd
+
+    def prepare(self, key: str, chain: Sequence[str], *, readonly: bool = False) -> Snapshot:
+        """A snapshot over the chain (bottom first): directories are made, nothing is mounted."""
+        lower = list(chain[::-1])
+        mode = 0o755
+        for index, layer in enumerate(lower):
+            try:
+                status = os.stat(layer, dir_fd=self._root, follow_symlinks=False)
+            except FileNotFoundError:
+                raise _lost(layer) from None
+            if not index:
+                mode = status.st_mode & 0o7777
+        if not lower or (readonly and len(lower) == 1):  # without an upper the kernel wants two
+            self._make(EMPTY, 0o755)
+            lower.append(EMPTY)
+        operation: MountOperation = {
+            "fstype": "overlay",
+            "source": "overlay",
+            "lower": lower,
+            "upper": "",
+            "work": "",
+            "options": [("userxattr", None)],
+        }
+        if not readonly:
+            operation["upper"], operation["work"] = f"{key}/diff", f"{key}/work"
+            self._directories(key, mode)
+        return {
+            "driver": self.name,
+            "key": key,
+            "directory": os.readlink(f"/proc/self/fd/{self._root}"),
+            "mounts": [operation],
+            "helpers": [],
+            "readonly": readonly,
+        }
+
+    def _directories(self, key: str, mode: int) -> None:
+        """`diff` and `work`; the root of the merged tree has the mode of `diff`."""
+        if not self._make(key, 0o700):
+            self._tidy(f"{key}/work/work")
+        if self._make(f"{key}/diff", mode):
+            os.chmod(f"{key}/diff", mode, dir_fd=self._root)  # whatever the umask is
+        self._make(f"{key}/work", 0o700)
+
+    def _make(self, path: str, mode: int) -> bool:
+        try:
+            os.mkdir(path, mode, dir_fd=self._root)
+        except FileExistsError:
+            return False
+        return True
+
+    def _tidy(self, work: str) -> None:
+        """Forget that the snapshot was once mounted `volatile`: the kernel refuses it until that is
+        gone.
+        """
+        try:
+            os.chmod(work, 0o700, dir_fd=self._root)  # the kernel made it with mode 0
+            os.rmdir(f"{work}/incompat/volatile", dir_fd=self._root)
+        except FileNotFoundError:
+            pass
+
+    def layer(self, key: str, parent: str | None) -> AbstractContextManager[LayerWriter]:
+        from sampan_storage.layers import Layer
+
+        return Layer(self._root, key)
+
+    def lower(self, chain: Sequence[str]) -> list[int]:
+        fds: list[int] = []
+        try:
+            for key in chain[::-1]:
+                fds.append(
+                    os.open(
+                        key,
+                        os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+                        dir_fd=self._root,
+                    )
+                )
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            if isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise _lost(chain[-1 - len(fds)]) from None
+            raise
+        return fds
+
+    def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
+        from sampan_storage import layers
+
+        lower = self.lower(chain)
+        try:
+            return layers.changes(self._root, f"{key}/diff", lower)
+        finally:
+            for fd in lower:
+                os.close(fd)
+
+    def usage(self, key: str) -> int:
+        from sampan_storage import layers
+
+        return layers.usage(self._root, key)
+
+    def remove(self, key: str) -> None:
+        from sampan_storage import layers
+
+        layers.remove(self._root, key)
+
+
+def _lost(key: str) -> NotFoundError:
+    return NotFoundError(
+        f"layer {key} is lost",
+        "its directory is not in the store",
+        "remove the image and pull it again",
+    )
+
+
+def sampan_storage_driver(context: DriverContext) -> Overlay:
+    return Overlay(context.root_fd)
+
+
+def sampan_probe(context: DriverContext) -> Probe:
+    from sampan_storage.probe import probe
+
+    return probe(context)
+
+
+def sampan_config() -> ConfigTable:
+    return {}

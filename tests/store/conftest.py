@@ -1,0 +1,175 @@
+"""A layer store in a temporary directory, for the user who runs the tests.
+
+With subordinate ids both modes are tried: the user's own map, and one id alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sampan import files
+from sampan.linux import libc, mounts, userns
+from sampan.linux.userns import IdMap
+from sampan.model.contract import DriverContext
+from sampan.store.layers import LayerSource, LayerStore
+from sampan_storage.overlay import sampan_storage_driver
+from tarmaker import E, digest, tar
+
+Layer = bytes | Sequence[E | bytes]
+
+
+class Store:
+    """A store with a few short words for tests."""
+
+    def __init__(self, path: Path, idmap: IdMap) -> None:
+        self.path, self.idmap = path, idmap
+        self.root_fd = files.open_directory(str(path))
+        directory = files.open_directory("overlay", dir_fd=self.root_fd, create=True)
+        context = DriverContext(directory, str(path), idmap, {}, lambda text: None)
+        self.driver = sampan_storage_driver(context)
+        self.layers = LayerStore(self.root_fd, self.driver, idmap)
+
+    def sources(self, layers: Sequence[Layer], blobs: Sequence[bytes] | None = None) -> list[LayerSource]:
+        plain = [layer if isinstance(layer, bytes) else tar(*layer) for layer in layers]
+        stored = blobs if blobs is not None else plain
+        return [
+            LayerSource(digest(data), digest(blob), "application/vnd.oci.image.layer.v1.tar", len(blob))
+            for data, blob in zip(plain, stored, strict=True)
+        ]
+
+    def unpack(self, *layers: Layer, blobs: Sequence[bytes] | None = None) -> tuple[list[str], list[str]]:
+        """Unpack a chain: its keys, bottom first, and the notices."""
+        chain = self.sources(layers, blobs)
+        stored = blobs if blobs is not None else [
+            layer if isinstance(layer, bytes) else tar(*layer) for layer in layers
+        ]  # fmt: skip
+        with self.layers.unpacker(chain) as unpacker:
+            for index in self.layers.missing(chain):
+                with tempfile.TemporaryFile() as file:
+                    file.write(stored[index])
+                    file.flush()
+                    unpacker.submit(index, file.fileno())
+            notices = unpacker.finish()
+        return self.layers.keys([source.diff_id for source in chain]), notices
+
+    def view(self, keys: Sequence[str]) -> dict[bytes, Any]:
+        """What a container on these layers sees: path -> node."""
+        snapshot = self.driver.prepare("c-view", keys, readonly=True)
+        return self.inside(lambda: _merged(snapshot["directory"], snapshot["mounts"][0]["lower"]))
+
+    def inside(self, action: Any) -> Any:
+        """The value of an action that runs as root of the map, by pipe."""
+        import pickle
+
+        read_end, write_end = os.pipe()
+        with open(read_end, "rb") as reader:
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    reader.close()
+                    userns.enter(self.idmap)
+                    libc.unshare(libc.CLONE_NEWNS)
+                    with open(write_end, "wb") as writer:
+                        writer.write(pickle.dumps(action()))
+                    status = 0
+                except BaseException:
+                    import traceback
+
+                    traceback.print_exc()
+                finally:
+                    os._exit(status)
+            os.close(write_end)
+            data = reader.read()
+        _, status = os.waitpid(pid, 0)
+        assert status == 0
+        return pickle.loads(data)
+
+    def leftovers(self) -> list[str]:
+        return [
+            name
+            for place in ("overlay", "layers/overlay")
+            if (self.path / place).exists()
+            for name in os.listdir(self.path / place)
+            if name.startswith(files.TEMPORARY)
+        ]
+
+    def destroy(self) -> None:
+        userns.run(self.idmap, lambda: files.remove_tree(self.root_fd, "overlay"))
+        os.close(self.root_fd)
+
+
+class Node(tuple[Any, ...]):
+    """(kind, mode, uid, gid, mtime in ns, content: bytes, link text, or None)."""
+
+    kind = property(lambda self: self[0])
+    mode = property(lambda self: self[1])
+    owner = property(lambda self: self[2:4])
+    mtime_ns = property(lambda self: self[4])
+    content = property(lambda self: self[5])
+
+
+def _merged(directory: str, lower: list[str]) -> dict[bytes, Any]:
+    os.chdir(directory)
+    fd = mounts.overlay(lower, None, None, [("userxattr", None)])
+    return scan(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd))
+
+
+def scan(top: int) -> dict[bytes, Any]:
+    found: dict[bytes, Any] = {}
+
+    def visit(fd: int, prefix: bytes) -> None:
+        for name in os.listdir(fd):
+            raw = os.fsencode(name)
+            status = os.stat(raw, dir_fd=fd, follow_symlinks=False)
+            kind = {
+                stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p",
+                stat.S_IFCHR: "c", stat.S_IFBLK: "b", stat.S_IFSOCK: "s",
+            }[stat.S_IFMT(status.st_mode)]  # fmt: skip
+            content: bytes | None = None
+            if kind == "f" and status.st_size < 1 << 20:
+                with open(os.open(raw, os.O_RDONLY, dir_fd=fd), "rb") as file:
+                    content = file.read()
+            elif kind == "l":
+                content = os.readlink(raw, dir_fd=fd)
+            path = prefix + raw
+            found[path] = Node(
+                (kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, content)
+            )
+            if kind == "d":
+                below = os.open(raw, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+                visit(below, path + b"/")
+                os.close(below)
+
+    visit(top, b"")
+    return found
+
+
+def own_map() -> IdMap:
+    return userns.default_map(os.getuid(), os.getgid())
+
+
+def single_map() -> IdMap:
+    return IdMap(((0, os.getuid(), 1),), ((0, os.getgid(), 1),))
+
+
+def make_store(path: Path, idmap: IdMap) -> Store:
+    path.mkdir(mode=0o700, exist_ok=True)
+    return Store(path, idmap)
+
+
+@pytest.fixture(params=["own", "single"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    idmap = own_map() if request.param == "own" else single_map()
+    if request.param == "own" and idmap.single:
+        pytest.skip("this user has no subordinate ids")
+    made = make_store(tmp_path / "store", idmap)
+    yield made
+    made.destroy()
