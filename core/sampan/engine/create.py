@@ -35,7 +35,7 @@ class Created:
 
 def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = True) -> Created:
     """Commit a container. Nothing is left behind when it fails."""
-    from sampan.engine.unpack import ensure_unpacked
+    from sampan.engine import hooks, unpack
 
     config: dict[str, Any] = image.config.get("config") or {}
     _check_platform(image)
@@ -48,7 +48,6 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
     network = engine.driver("network", chosen["network"])
     facts = _facts(engine, container_id, chosen, private=network.namespace != "host")
     document = spec.build(config, chosen, facts)
-    chain = ensure_unpacked(engine, image)
     key = f"c{container_id[:31]}"
     record: Record = {
         "version": 1,
@@ -56,15 +55,13 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
         "name": name,
         "created": stamp(time.time_ns()),
         "image": {"id": image.id, "name": image.name, "digest": image.digest},
-        "storage": {"driver": engine.storage.name, "key": key, "chain": chain},
+        "storage": {"driver": engine.storage.name, "key": key, "chain": []},
         "runtime": engine.settings.runtime,
         "options": chosen,
         "engine": __version__,
     }
-    from sampan.engine.hooks import amend
-
-    amend(engine, document, record)
-    snapshot = engine.storage.prepare(key, chain)
+    hooks.amend(engine, document, record)
+    record["storage"]["chain"], snapshot = unpack.snapshot(engine, image, key)
     try:
         engine.containers.create(record, document, sync=sync)
     except BaseException:

@@ -21,6 +21,7 @@ from sampan.store.blobs import BlobStore
 from sampan.store.ingest import Ingest
 
 THREADS = 3
+THREAD_NAME = "sampan-fetch"
 _GRACE = 5.0  # seconds that a thread has for its last chunk
 
 
@@ -84,7 +85,9 @@ class Fetcher:
         todo = iter(work)
         count = min(THREADS, len(work))
         threads = [
-            threading.Thread(target=self._work, args=(todo, submit), daemon=True)
+            threading.Thread(
+                target=self._work, args=(todo, submit), name=THREAD_NAME, daemon=True
+            )
             for _ in range(count)
         ]
         try:

@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from sampan.errors import InUseError, SampanError
+from sampan.errors import InUseError, NotFoundError, SampanError
 from sampan.linux import libc, processes
 from sampan.model import options
 
@@ -82,12 +82,21 @@ def _await(engine: Engine, container: Container, pidfd: int, seconds: float) -> 
             "its first process survives SIGKILL, probably in a system call",
             "try again later",
         )
+    settle(engine, container, seconds)
+
+
+def settle(engine: Engine, container: Container, seconds: float = GRACE) -> None:
+    """Wait until the monitor has recorded the end, or is gone."""
     run = container.run
     monitor = processes.open_if_same(run["monitor"], run["monitor_start_time"]) if run else None
-    if monitor is not None:
-        deadline = time.monotonic() + seconds
-        while not _ended(monitor, 0.001) and time.monotonic() < deadline:
+    if monitor is None or run is None:
+        return
+    deadline = time.monotonic() + seconds
+    while not _ended(monitor, 0.002) and time.monotonic() < deadline:
+        try:
             ended = engine.containers.exit_record(container.id)
-            if ended and run and ended["started"] == run["started"]:
-                break
-        os.close(monitor)
+        except NotFoundError:
+            break
+        if ended and ended["started"] == run["started"]:
+            break
+    os.close(monitor)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 
+from sampan.errors import NotFoundError
 from sampan.model import layer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.engine import Engine
+    from sampan.model.mount import Snapshot
     from sampan.store.images import Image
 
 
-def ensure_unpacked(engine: Engine, image: Image) -> list[str]:
-    """The keys of the image's layers, bottom first; unpacks with the current driver what it lacks."""
-    keys = [layer.layer_key(chain_id) for chain_id in layer.chain_ids(image.diff_ids)]
-    if not all(engine.layers.has(key) for key in keys):
+def snapshot(engine: Engine, image: Image, key: str) -> tuple[list[str], Snapshot]:
+    """The keys of the image's layers, bottom first, and a snapshot over them.
+
+    A layer that the current driver has lost, or never had, is unpacked first.
+    """
+    chain = [layer.layer_key(chain_id) for chain_id in layer.chain_ids(image.diff_ids)]
+    try:
+        return chain, engine.storage.prepare(key, chain)
+    except NotFoundError:
         _unpack(engine, image)
-    return keys
+    return chain, engine.storage.prepare(key, chain)
 
 
 def _unpack(engine: Engine, image: Image) -> None:

@@ -33,11 +33,13 @@ MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE, MS_REC = 1 << 18, 1 << 19, 1 << 
 PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
 
 
-def new(fstype: str, options: list[tuple[str, str | None]], attributes: int = 0) -> int:
+def new(
+    fstype: str, options: list[tuple[str, str | None]], attributes: int = 0, source: str = ""
+) -> int:
     """A detached mount of a new file system instance; the descriptor is close-on-exec."""
     context = call("fsopen", fstype.encode(), 1, path=fstype)
     try:
-        for key, value in options:
+        for key, value in [("source", source or fstype), *options]:
             if value is None:
                 _configure(context, FSCONFIG_SET_FLAG, key.encode(), None)
             else:

@@ -19,8 +19,9 @@ def open_console(root_fd: int, socket_fd: int) -> int:
     fcntl.ioctl(master, termios.TIOCSPTLCK if hasattr(termios, "TIOCSPTLCK") else 0x40045431, b"\0\0\0\0")
     peer = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     _bind_console(root_fd, peer)
-    with sockets.of(os.dup(socket_fd)) as sock:
-        sockets.send(sock, b"console", [master])
+    sock = sockets.of(os.dup(socket_fd))
+    sockets.send(sock, b"console", [master])
+    sock.close()
     os.close(master)
     return peer
 

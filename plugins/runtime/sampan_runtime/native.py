@@ -212,9 +212,10 @@ def _loopback_up() -> None:
     import _socket
     import fcntl
 
-    with _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM) as sock:
-        request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
-        fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
+    fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
+    sock.close()
 
 
 def sampan_runtime(context: DriverContext) -> NativeRuntime:

@@ -93,7 +93,7 @@ class Root:
                 fd, attributes, cleared, propagation or mounts.MS_PRIVATE, recursive=recursive
             )
         else:
-            fd = self._new(kind, data, attributes)
+            fd = self._new(kind, mount.get("source") or kind, data, attributes)
         target = paths.make_mount_point(
             self.fd, mount["destination"], directory=paths.is_directory(fd)
         )
@@ -106,11 +106,13 @@ class Root:
             self._populate_dev(fd)
         os.close(fd)
 
-    def _new(self, kind: str, data: list[tuple[str, str | None]], attributes: int) -> int:
+    def _new(
+        self, kind: str, source: str, data: list[tuple[str, str | None]], attributes: int
+    ) -> int:
         if kind in ("cgroup", "cgroup2"):
             return _cgroup(attributes)
         try:
-            return mounts.new(kind, data, attributes)
+            return mounts.new(kind, data, attributes, source)
         except PermissionError:
             if kind not in ("proc", "sysfs"):
                 raise

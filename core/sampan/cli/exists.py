@@ -1,0 +1,19 @@
+"""sampan container exists: status 0 or 1."""
+
+from __future__ import annotations
+
+from sampan.cli.context import engine as make_engine
+from sampan.cli.parse import Verb, parse
+from sampan.errors import NotFoundError
+
+VERB = Verb("container exists", "Leave with 0 if the container exists, 1 if not", "CONTAINER", [],
+            minimum=1, maximum=1)
+
+
+def main(words: list[str]) -> int:
+    _, arguments = parse(VERB, words)
+    try:
+        make_engine().containers.find(arguments[0])
+    except NotFoundError:
+        return 1
+    return 0

@@ -1,0 +1,37 @@
+"""sampan rm."""
+
+from __future__ import annotations
+
+from sampan.cli.context import engine as make_engine
+from sampan.cli.each import each
+from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
+
+VERB = Verb(
+    "rm",
+    "Remove containers",
+    "CONTAINER [CONTAINER...]",
+    [
+        Option("--all -a", FLAG, "Remove all containers"),
+        Option("--cidfile", LIST, "Read the container's id from a file", "FILE"),
+        Option("--force -f", FLAG, "Stop and remove a running container; a missing one is no error"),
+        Option("--ignore -i", FLAG, "A missing container is no error"),
+        Option("--time -t", INTEGER, "Seconds to wait before a running container is killed", default=0),
+        Option("--volumes -v", FLAG, "Remove the container's anonymous volumes"),
+    ],
+)
+
+
+def main(words: list[str]) -> int:
+    from sampan.engine.remove import remove
+
+    values, arguments = parse(VERB, words)
+    engine = make_engine()
+    return each(
+        engine,
+        VERB,
+        arguments,
+        lambda word: remove(engine, word, force=values["force"], timeout=values["time"]),
+        everything=values["all"],
+        cidfiles=values["cidfile"],
+        ignore=values["ignore"] or values["force"],
+    )

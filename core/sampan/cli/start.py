@@ -1,0 +1,68 @@
+"""sampan start."""
+
+from __future__ import annotations
+
+from sampan.cli.context import engine as make_engine
+from sampan.cli.each import each
+from sampan.cli.parse import FLAG, Option, Verb, parse
+from sampan.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.engine.spawn import Spawned
+
+VERB = Verb(
+    "start",
+    "Start containers that do not run",
+    "CONTAINER [CONTAINER...]",
+    [
+        Option("--all", FLAG, "Start all containers that do not run"),
+        Option("--attach -a", FLAG, "Attach to its output and wait for its end"),
+        Option("--detach-keys", help="Keys that detach", default="ctrl-p,ctrl-q", metavar="KEYS"),
+        Option("--interactive -i", FLAG, "Attach stdin too"),
+        Option("--sig-proxy", FLAG, "Pass received signals on", default=True),
+    ],
+)
+
+
+def main(words: list[str], spawned: Spawned) -> int:
+    from sampan.engine import run as starting
+    from sampan.engine.attach import Attached, parse_keys
+    from sampan.engine.spawn import spawn
+
+    values, arguments = parse(VERB, words)
+    engine = make_engine()
+    attach = values["attach"] or values["interactive"]
+    if attach and (len(arguments) > 1 or values["all"]):
+        raise UsageError("sampan start", "only one container can be attached to at once")
+    waiting = [spawned]
+    codes: list[int] = []
+
+    def one(word: str) -> str | None:
+        container = engine.containers.get(word)
+        if container.state == "running":
+            return container.id
+        monitor = waiting.pop() if waiting else spawn(engine.idmap)
+        if not attach:
+            starting.start(engine, monitor, container.record)
+            return container.id
+        chosen = container.record["options"]
+        keys = parse_keys(values["detach_keys"])
+        stdin = values["interactive"] and chosen["stdin"]
+        with Attached(tty=chosen["tty"], stdin=stdin, detach_keys=keys) as attached:
+            attached.forward_signals(monitor, proxy=values["sig_proxy"])
+            size = attached.size() if chosen["tty"] else None
+            starting.start(engine, monitor, container.record, attach=attached.fds, size=size)
+            attached.handed_over()
+            codes.append(attached.wait(monitor) or 0)
+        return None
+
+    status = each(
+        engine,
+        VERB,
+        arguments,
+        one,
+        everything=values["all"],
+        states=("created", "exited"),
+    )
+    return status or (codes[0] if codes else 0)
