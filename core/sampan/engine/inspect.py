@@ -1,0 +1,199 @@
+"""inspect: a container as Docker's and podman's clients expect it."""
+
+from __future__ import annotations
+
+from sampan import __version__
+from sampan.model import options as words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.engine import Engine
+    from sampan.store.containers import Container
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
+    """The whole of what is known of a container. NotFoundError if there is none."""
+    container = engine.containers.get(word)
+    record, chosen = container.record, container.record["options"]
+    spec = engine.containers.spec(container.id)
+    process = spec["process"]
+    storage = record["storage"]
+    document: dict[str, Any] = {
+        "Id": container.id,
+        "Created": record["created"],
+        "Path": process["args"][0],
+        "Args": process["args"][1:],
+        "State": _state(container),
+        "Image": record["image"]["id"].partition(":")[2],
+        "ImageDigest": record["image"]["digest"],
+        "ImageName": record["image"]["name"],
+        "Name": container.name,
+        "RestartCount": 0,
+        "Driver": storage["driver"],
+        "Platform": "linux",
+        "OCIRuntime": record["runtime"],
+        "ProcessLabel": "",
+        "MountLabel": "",
+        "AppArmorProfile": "",
+        "EffectiveCaps": process["capabilities"]["effective"],
+        "BoundingCaps": process["capabilities"]["bounding"],
+        "GraphDriver": {"Name": storage["driver"], "Data": {"Layers": storage["chain"]}},
+        "Mounts": [_mount(mount) for mount in chosen["mounts"]],
+        "Dependencies": [],
+        "NetworkSettings": _network(chosen["network"]),
+        "ExitCommand": None,
+        "Namespace": "",
+        "IsInfra": False,
+        "LogPath": f"{engine.settings.root}/containers/{container.id}/log",
+        "Config": _config(container, spec),
+        "HostConfig": _host_config(container, spec),
+        "SampanVersion": record["engine"],
+        "Engine": f"sampan {__version__}",
+    }
+    if size:
+        from sampan.engine.usage import snapshot_sizes
+
+        document["SizeRw"] = snapshot_sizes(engine, [container])[0]
+        document["SizeRootFs"] = document["SizeRw"]
+    return document
+
+
+def _state(container: Container) -> dict[str, Any]:
+    run, ended = container.run, container.exit
+    code = ended["code"] if ended else 0
+    return {
+        "OciVersion": "1.0.2",
+        "Status": container.state,
+        "Running": container.state == "running",
+        "Paused": False,
+        "Restarting": False,
+        "OOMKilled": bool(ended and ended["oom"]),
+        "Dead": False,
+        "Pid": run["pid"] if run else 0,
+        "ConmonPid": run["monitor"] if run else 0,
+        "ExitCode": -1 if code is None else code,
+        "ExitCodeKnown": code is not None,
+        "Error": ended["error"] if ended else "",
+        "StartedAt": run["started"] if run else ended["started"] if ended else NEVER,
+        "FinishedAt": ended["finished"] if ended else NEVER,
+        "Health": {"Status": "", "FailingStreak": 0, "Log": None},
+    }
+
+
+def _mount(mount: dict[str, Any]) -> dict[str, Any]:
+    mode = mount["options"]
+    return {
+        "Type": mount["type"],
+        "Source": mount["source"] if mount["type"] == "bind" else "",
+        "Destination": mount["destination"],
+        "Driver": "",
+        "Mode": "",
+        "Options": [option for option in mode if option not in ("rw", "ro")],
+        "RW": "ro" not in mode,
+        "Propagation": next((o for o in mode if o.endswith(("private", "slave", "shared"))), ""),
+    }
+
+
+def _network(network: str) -> dict[str, Any]:
+    return {
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "MacAddress": "",
+        "Ports": {},
+        "SandboxKey": "",
+        "Networks": {network: {"NetworkID": network, "IPAddress": "", "Gateway": "", "MacAddress": ""}},
+    }
+
+
+def _config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
+    record, chosen, process = container.record, container.record["options"], spec["process"]
+    return {
+        "Hostname": spec["hostname"],
+        "Domainname": "",
+        "User": chosen["user"],
+        "AttachStdin": chosen["stdin"],
+        "AttachStdout": not chosen["detach"],
+        "AttachStderr": not chosen["detach"],
+        "Tty": chosen["tty"],
+        "OpenStdin": chosen["stdin"],
+        "StdinOnce": False,
+        "Env": process["env"],
+        "Cmd": chosen["command"] or process["args"],
+        "Image": record["image"]["name"],
+        "Volumes": None,
+        "WorkingDir": process["cwd"],
+        "Entrypoint": " ".join(chosen["entrypoint"] or []),
+        "OnBuild": None,
+        "Labels": chosen["labels"],
+        "Annotations": spec["annotations"],
+        "StopSignal": words.signal_number(chosen["stop_signal"]),
+        "StopTimeout": chosen["stop_timeout"],
+        "Timeout": chosen["timeout"],
+        "Umask": f"{int(chosen['umask'], 8):04o}",
+        "Timezone": chosen["tz"],
+        "Passwd": True,
+    }
+
+
+def _host_config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
+    chosen = container.record["options"]
+    security = []
+    if chosen["no_new_privileges"]:
+        security.append("no-new-privileges")
+    if chosen["seccomp"]:
+        security.append(f"seccomp={chosen['seccomp']}")
+    return {
+        "Binds": [
+            f"{mount['source']}:{mount['destination']}:{','.join(mount['options'])}"
+            for mount in chosen["mounts"]
+            if mount["type"] == "bind"
+        ],
+        "LogConfig": {"Type": chosen["log_driver"], "Config": chosen["log_options"] or None, "Path": "", "Tag": "",
+                      "Size": "0B"},
+        "NetworkMode": chosen["network"],
+        "PortBindings": {},
+        "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
+        "AutoRemove": chosen["rm"],
+        "CapAdd": chosen["cap_add"],
+        "CapDrop": chosen["cap_drop"],
+        "Dns": chosen["dns"],
+        "DnsOptions": chosen["dns_options"],
+        "DnsSearch": chosen["dns_search"],
+        "ExtraHosts": [f"{name}:{address}" for address, name in chosen["add_hosts"]],
+        "GroupAdd": chosen["group_add"],
+        "IpcMode": "private",
+        "PidMode": "private",
+        "UTSMode": "private",
+        "UsernsMode": "",
+        "CgroupMode": "private",
+        "Cgroups": "disabled",
+        "Init": bool(chosen["init"]),
+        "OomScoreAdj": chosen["oom_score_adj"] or 0,
+        "Privileged": chosen["privileged"],
+        "PublishAllPorts": False,
+        "ReadonlyRootfs": chosen["read_only"],
+        "SecurityOpt": security,
+        "ShmSize": chosen["shm_size"],
+        "Runtime": "oci",
+        "Sysctls": chosen["sysctls"],
+        "Tmpfs": {
+            mount["destination"]: ",".join(mount["options"])
+            for mount in chosen["mounts"]
+            if mount["type"] == "tmpfs"
+        },
+        "Ulimits": [
+            {"Name": limit["type"], "Soft": limit["soft"], "Hard": limit["hard"]}
+            for limit in spec["process"]["rlimits"]
+        ],
+        "MaskedPaths": spec["linux"]["maskedPaths"],
+        "ReadonlyPaths": spec["linux"]["readonlyPaths"],
+        "Memory": 0,
+        "NanoCpus": 0,
+        "PidsLimit": 0,
+    }
