@@ -1,11 +1,13 @@
-"""A writer of tar that emits whatever it is told: raw headers, wrong checksums, any bytes as a name."""
+"""A writer of tar that emits whatever it is told: raw headers, wrong checksums, any bytes as a
+name.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 BLOCK = 512
 
@@ -14,7 +16,8 @@ def octal(value: int, width: int) -> bytes:
     """A numeric field, base-256 where octal does not fit."""
     text = b"%0*o" % (width - 1, value) if value >= 0 else b""
     if value < 0 or len(text) >= width:
-        return (value + (1 << 8 * width) if value < 0 else value | 1 << (8 * width - 1)).to_bytes(width, "big")
+        high = value + (1 << 8 * width) if value < 0 else value | 1 << (8 * width - 1)
+        return high.to_bytes(width, "big")
     return text + b"\0"
 
 
@@ -38,8 +41,10 @@ def header(
     """One header block; `raw` puts bytes at offsets before the checksum is made."""
     block = bytearray(BLOCK)
     for offset, data in (
-        (0, name[:100]), (100, octal(mode, 8)), (108, octal(uid, 8)), (116, octal(gid, 8)),
-        (124, octal(size, 12)), (136, octal(mtime, 12)), (148, b" " * 8), (156, kind), (157, link[:100]),
+        (0, name[:100]), (100, octal(mode, 8)), (108, octal(uid, 8)),
+        (116, octal(gid, 8)),
+        (124, octal(size, 12)), (136, octal(mtime, 12)), (148, b" " * 8), (156, kind),
+        (157, link[:100]),
         (257, magic), (329, octal(major, 8)), (337, octal(minor, 8)), (345, prefix[:155]),
         *(raw or {}).items(),
     ):  # fmt: skip
@@ -66,7 +71,9 @@ def pax(records: Iterable[tuple[bytes, bytes]], kind: bytes = b"x") -> bytes:
 
 
 def gnu_long(name: bytes, kind: bytes = b"L") -> bytes:
-    return header(b"././@LongLink", kind, size=len(name) + 1, magic=b"ustar  \0") + pad(name + b"\0")
+    return header(b"././@LongLink", kind, size=len(name) + 1, magic=b"ustar  \0") + pad(
+        name + b"\0"
+    )
 
 
 class E(NamedTuple):
@@ -104,19 +111,19 @@ class E(NamedTuple):
         )  # fmt: skip
 
 
-def f(name: str | bytes, data: str | bytes = b"", **more: object) -> E:
+def f(name: str | bytes, data: str | bytes = b"", **more: Any) -> E:
     return E(_bytes(name), b"0", _bytes(data))._replace(**more)
 
 
-def d(name: str | bytes, mode: int = 0o755, **more: object) -> E:
+def d(name: str | bytes, mode: int = 0o755, **more: Any) -> E:
     return E(_bytes(name).rstrip(b"/") + b"/", b"5", mode=mode)._replace(**more)
 
 
-def s(name: str | bytes, target: str | bytes, **more: object) -> E:
+def s(name: str | bytes, target: str | bytes, **more: Any) -> E:
     return E(_bytes(name), b"2", link=_bytes(target), mode=0o777)._replace(**more)
 
 
-def h(name: str | bytes, target: str | bytes, **more: object) -> E:
+def h(name: str | bytes, target: str | bytes, **more: Any) -> E:
     return E(_bytes(name), b"1", link=_bytes(target))._replace(**more)
 
 

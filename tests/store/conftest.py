@@ -36,15 +36,21 @@ class Store:
         self.driver = sampan_storage_driver(context)
         self.layers = LayerStore(self.root_fd, self.driver, idmap)
 
-    def sources(self, layers: Sequence[Layer], blobs: Sequence[bytes] | None = None) -> list[LayerSource]:
+    def sources(
+        self, layers: Sequence[Layer], blobs: Sequence[bytes] | None = None
+    ) -> list[LayerSource]:
         plain = [layer if isinstance(layer, bytes) else tar(*layer) for layer in layers]
         stored = blobs if blobs is not None else plain
         return [
-            LayerSource(digest(data), digest(blob), "application/vnd.oci.image.layer.v1.tar", len(blob))
+            LayerSource(
+                digest(data), digest(blob), "application/vnd.oci.image.layer.v1.tar", len(blob)
+            )
             for data, blob in zip(plain, stored, strict=True)
         ]
 
-    def unpack(self, *layers: Layer, blobs: Sequence[bytes] | None = None) -> tuple[list[str], list[str]]:
+    def unpack(
+        self, *layers: Layer, blobs: Sequence[bytes] | None = None
+    ) -> tuple[list[str], list[str]]:
         """Unpack a chain: its keys, bottom first, and the notices."""
         chain = self.sources(layers, blobs)
         stored = blobs if blobs is not None else [
@@ -62,7 +68,9 @@ class Store:
     def view(self, keys: Sequence[str]) -> dict[bytes, Any]:
         """What a container on these layers sees: path -> node."""
         snapshot = self.driver.prepare("c-view", keys, readonly=True)
-        return self.inside(lambda: _merged(snapshot["directory"], snapshot["mounts"][0]["lower"]))
+        lower = snapshot["mounts"][0]["lower"]
+        seen: dict[bytes, Any] = self.inside(lambda: _merged(snapshot["directory"], lower))
+        return seen
 
     def inside(self, action: Any) -> Any:
         """The value of an action that runs as root of the map, by pipe."""
@@ -141,7 +149,14 @@ def scan(top: int) -> dict[bytes, Any]:
                 content = os.readlink(raw, dir_fd=fd)
             path = prefix + raw
             found[path] = Node(
-                (kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, content)
+                (
+                    kind,
+                    stat.S_IMODE(status.st_mode),
+                    status.st_uid,
+                    status.st_gid,
+                    status.st_mtime_ns,
+                    content,
+                )
             )
             if kind == "d":
                 below = os.open(raw, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)

@@ -192,8 +192,7 @@ class Source:
             elif head.startswith(ZSTD):
                 offset = self._frame_end(offset, head)
             else:
-                offset = self._skip_zeros(offset)
-                self.trailing = self._length - offset
+                self.trailing = self._length - self._skip_zeros(offset)
                 return offset
             if offset > self._length:
                 raise self._corrupt("the zstd data ends early")

@@ -21,7 +21,7 @@ from sampan.linux.paths import (
     RESOLVE_NO_SYMLINKS,
     openat2,
 )
-from sampan.store.pax import corrupt
+from sampan.store.pax import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Tree:
                     continue
                 links += 1
                 if links > MAX_LINKS:
-                    raise corrupt(path, "too many links on its way")
+                    raise OSError(errno.ELOOP, "too many links on its way")
                 todo += target.split(b"/")[::-1]
                 if target.startswith(b"/"):
                     done = []
@@ -220,7 +220,7 @@ class Tree:
 
     def _only_whiteout(self, current: int, part: bytes, path: bytes) -> None:
         if not overlay.is_whiteout(os.stat(part, dir_fd=current, follow_symlinks=False)):
-            raise corrupt(path, "it is a file, and an entry goes below it")
+            raise NotADirectoryError(errno.ENOTDIR, f"{show(path)} above it is a file")
         os.unlink(part, dir_fd=current)
 
     def _forget(self, path: bytes) -> None:
