@@ -7,6 +7,7 @@ import os
 from sampan.cli import container_options
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
+from sampan.engine import run as starting
 from sampan.errors import InUseError, NotFoundError, SampanError, UsageError
 
 TYPE_CHECKING = False
@@ -42,6 +43,7 @@ def main(words: list[str], spawned: Spawned) -> int:
     if values["rmi"]:
         values["rm"] = True
     engine = make_engine()
+    starting.prepare(engine, spawned)
     _check_files(values)
     chosen = container_options.build(values, arguments[1:], engine.settings, detach=values["detach"])
     image = find_image(engine, arguments[0], values)
@@ -97,7 +99,6 @@ def replace(engine: Engine, values: dict[str, Any]) -> None:
 def run(
     engine: Engine, spawned: Spawned, image: Image, chosen: RunOptions, values: dict[str, Any]
 ) -> int:
-    from sampan.engine import run as starting
     from sampan.engine.attach import Attached, parse_keys
     from sampan.engine.create import create
 

@@ -51,14 +51,26 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
     from sampan.linux import mounts
 
     mounts.change_propagation("/", mounts.MS_SLAVE)
-    _preload()
-    data, fds = sockets.receive(sock, 64)
-    return (json.loads(data) if data else None), fds
+    import sampan.engine.supervise  # noqa: F401  (while the command is still parsing)
+
+    while True:
+        data, fds = sockets.receive(sock, 64)
+        message = json.loads(data) if data else None
+        if message is None or message["kind"] != "prepare":
+            return message, fds
+        _preload(message)
 
 
-def _preload() -> None:
-    """Import what every plan needs, while the command is still parsing."""
-    import sampan.engine.supervise  # noqa: F401
+def _preload(message: dict[str, Any]) -> None:
+    """Import the drivers that the plan will name, while the command resolves the image."""
+    from sampan.plugins import Plugins
+
+    plugins = Plugins(message["run_dir"])
+    for concern, name in message["drivers"]:
+        try:
+            plugins.load(plugins.entry(concern, name))
+        except SampanError:
+            return  # the plan may name others; if not, it fails with this very error
 
 
 def _keep_only(fd: int) -> None:

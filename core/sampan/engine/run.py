@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from sampan.model.mount import Snapshot
 
 
+def prepare(engine: Engine, spawned: Spawned) -> None:
+    """Tell the waiting monitor which drivers it will most likely need."""
+    settings = engine.settings
+    drivers = [("runtime", settings.runtime), ("network", settings.network or "none")]
+    spawned.send({"kind": "prepare", "run_dir": settings.run_dir, "drivers": drivers})
+
+
 def start(
     engine: Engine,
     spawned: Spawned,

@@ -72,6 +72,9 @@ class Supervisor:
             self._failed(error, started)
             raise
         send(self.sock, {"kind": "started", "pid": process.pid})
+        if self.options["rm"]:  # load what the end needs, while the container runs
+            self.engine.driver("storage", self.record["storage"]["driver"])
+            self.engine.containers.name_taken(self.record["name"])
         if self.options["timeout"]:
             self._deadline = time.monotonic() + self.options["timeout"]
         listener = sockets.listen(self.bundle_fd, "attach")

@@ -7,6 +7,9 @@ beside it.
 
 from __future__ import annotations
 
+import _blake2  # hashlib's import takes longer than the whole lookup
+import _socket
+import fcntl
 import json
 import os
 
@@ -14,6 +17,8 @@ from sampan import files
 from sampan.errors import NotFoundError, SampanError
 from sampan.linux import libc, processes, seccomp, sockets
 from sampan.model.contract import Probe, Process
+from sampan_runtime import console, identity
+from sampan_runtime.rootfs import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +64,8 @@ class NativeRuntime:
         pid, pidfd = libc.clone(flags)
         if pid == 0:
             ours.close()
-            _child(theirs, lambda: _init(bundle, spec, io, theirs, program_filter))
+            report = sockets.of(_move_up(theirs.detach(), 3 + len(io.keep)))
+            _child(report, lambda: _init(bundle, spec, io, report, program_filter))
         theirs.close()
         process = Process(pid, pidfd)
         self._created[container] = Created(process, ours)
@@ -71,8 +77,6 @@ class NativeRuntime:
         profile = (spec.get("linux") or {}).get("seccomp")
         if not profile:
             return None
-        import _blake2  # hashlib's import takes longer than the whole lookup
-
         digest = _blake2.blake2b(json.dumps(profile, sort_keys=True).encode(), digest_size=16)
         name = f"seccomp-{digest.hexdigest()}.bpf"
         cache = files.open_directory("cache", dir_fd=self._context.root_fd, create=True)
@@ -154,9 +158,6 @@ def _child(sock: sockets.Socket, action: Any) -> NoReturn:
 def _init(
     bundle: str, spec: dict[str, Any], io: Io, sock: sockets.Socket, program_filter: bytes | None
 ) -> None:
-    from sampan_runtime import console, identity
-    from sampan_runtime.rootfs import Root
-
     processes.die_with_parent()
     root = Root(bundle, spec)
     root.build()
@@ -176,18 +177,10 @@ def _init(
     else:
         os.setsid()
         place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
-    report = sock.detach()
-    if report < 3 + len(io.keep):
-        report = _move_up(report, 3 + len(io.keep))
-    sock = sockets.of(report)
     identity.become(process, program_filter)
     processes.die_with_parent()
     identity.change_directory(process["cwd"])
-    try:
-        identity.execute(process, report, len(io.keep))
-    except SampanError as error:
-        tell(sock, error)
-        os._exit(125)
+    identity.execute(process, sock.fileno(), len(io.keep))
 
 
 def place_streams(wanted: tuple[int, ...]) -> None:
@@ -199,8 +192,6 @@ def place_streams(wanted: tuple[int, ...]) -> None:
 
 
 def _move_up(fd: int, lowest: int) -> int:
-    import fcntl
-
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 64)
 
 
@@ -209,9 +200,6 @@ def _has(spec: dict[str, Any], kind: str) -> bool:
 
 
 def _loopback_up() -> None:
-    import _socket
-    import fcntl
-
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
     fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
