@@ -18,6 +18,7 @@ from sampan.settings import CONCERNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
     from typing import Any
 
@@ -50,8 +51,12 @@ class Entry:
 class Plugins:
     """The installed plugins. `run_dir` keeps the index; nothing is imported before it is asked for."""
 
-    def __init__(self, run_dir: str) -> None:
-        self._entries = read_index(run_dir)
+    def __init__(self, run_dir: str, rows: Sequence[Sequence[str]] | None = None) -> None:
+        """rows: what another process has read from the index already."""
+        self._entries = read_index(run_dir) if rows is None else [Entry(*row) for row in rows]
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        return [(e.group, e.name, e.value, e.distribution, e.version) for e in self._entries]
 
     def entries(self, group: str) -> list[Entry]:
         return [entry for entry in self._entries if entry.group == group]

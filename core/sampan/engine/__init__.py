@@ -29,10 +29,10 @@ def warn(text: str) -> None:
 class Engine:
     """Settings, plugins and stores.  Stores and drivers are opened when they are first asked for."""
 
-    def __init__(self, settings: Settings, idmap: IdMap) -> None:
+    def __init__(self, settings: Settings, idmap: IdMap, plugins: Plugins | None = None) -> None:
         self.settings = settings
         self.idmap = idmap
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, Any] = {"plugins": plugins} if plugins else {}
         files.private_directory(settings.root)
         files.private_directory(settings.run_dir)
         self.root_fd = files.open_directory(settings.root)

@@ -85,9 +85,7 @@ class Fetcher:
         todo = iter(work)
         count = min(THREADS, len(work))
         threads = [
-            threading.Thread(
-                target=self._work, args=(todo, submit), name=THREAD_NAME, daemon=True
-            )
+            threading.Thread(target=self._work, args=(todo, submit), name=THREAD_NAME, daemon=True)
             for _ in range(count)
         ]
         try:

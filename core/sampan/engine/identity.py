@@ -7,9 +7,10 @@ first id of a high range, which owns the store, and keeps root only as its saved
 from __future__ import annotations
 
 import os
+import stat
 
 from sampan.errors import SampanError
-from sampan.linux import userns
+from sampan.linux import capabilities, userns
 from sampan.linux.userns import IdMap
 from sampan.settings import ROOT_RANGE
 
@@ -23,10 +24,43 @@ def assume(root: str, run_dir: str) -> IdMap:
     first_uid, first_gid = idmap.uids[0][1], idmap.gids[0][1]
     for path in (root, run_dir):
         _give(path, first_uid, first_gid)
+    if not _readable_by_others():
+        preload()
     os.setgroups([])
     os.setresgid(first_gid, first_gid, 0)
     os.setresuid(0, first_uid, 0)
+    # What is written belongs to the range; what root may read (sampan's own code, say) stays readable.
+    reading = 1 << capabilities.NUMBERS["CAP_DAC_READ_SEARCH"]
+    capabilities.set_sets(reading, capabilities.permitted(), 0)
     return idmap
+
+
+def _readable_by_others() -> bool:
+    """Whether the range's ids can load sampan and the interpreter's library: below /root they cannot."""
+    for path in (__file__, os.__file__):
+        while path != "/":
+            mode = os.stat(path).st_mode
+            if not mode & (0o001 if stat.S_ISDIR(mode) else 0o004):
+                return False
+            path = os.path.dirname(path)
+    return True
+
+
+def preload() -> None:
+    """Load every module that a process inside the user namespace may want: from there it cannot."""
+    import importlib
+    import pkgutil
+
+    import sampan
+    from sampan.plugins import GROUPS, scan
+
+    packages = [sampan.__name__]
+    packages += [row[2].partition(":")[0].partition(".")[0] for row in scan() if row[0] in GROUPS]
+    for name in dict.fromkeys(packages):
+        package = importlib.import_module(name)
+        for found in pkgutil.walk_packages(getattr(package, "__path__", []), name + "."):
+            if not found.name.endswith("__main__"):
+                importlib.import_module(found.name)
 
 
 def _root_map() -> IdMap:

@@ -65,7 +65,7 @@ def _preload(message: dict[str, Any]) -> None:
     """Import the drivers that the plan will name, while the command resolves the image."""
     from sampan.plugins import Plugins
 
-    plugins = Plugins(message["run_dir"])
+    plugins = Plugins("", message["plugins"])
     for concern, name in message["drivers"]:
         try:
             plugins.load(plugins.entry(concern, name))

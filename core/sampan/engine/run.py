@@ -22,7 +22,7 @@ def prepare(engine: Engine, spawned: Spawned) -> None:
     """Tell the waiting monitor which drivers it will most likely need."""
     settings = engine.settings
     drivers = [("runtime", settings.runtime), ("network", settings.network or "none")]
-    spawned.send({"kind": "prepare", "run_dir": settings.run_dir, "drivers": drivers})
+    spawned.send({"kind": "prepare", "plugins": engine.plugins.rows(), "drivers": drivers})
 
 
 def start(
@@ -51,6 +51,7 @@ def start(
         "snapshot": snapshot,
         "settings": settings.values,
         "tables": settings.tables,
+        "plugins": engine.plugins.rows(),
         "attach": attach is not None,
         "size": size,
     }

@@ -24,6 +24,7 @@ from sampan.linux import libc, paths, processes, sockets
 from sampan.model import spec as oci
 from sampan.model import users
 from sampan.model.contract import Io
+from sampan.plugins import Plugins
 from sampan.settings import Settings
 
 TYPE_CHECKING = False
@@ -46,7 +47,8 @@ class Supervisor:
     ) -> None:
         self.sock = sock
         self.plan = plan
-        self.engine = Engine(Settings(plan["settings"], {}, plan["tables"]), idmap)
+        settings = Settings(plan["settings"], {}, plan["tables"])
+        self.engine = Engine(settings, idmap, Plugins("", plan["plugins"]))
         self.dir_fd = files.open_directory(plan["directory"])
         self.bundle_fd = files.open_directory(plan["bundle"])
         self.record: Record = json.loads(files.read(self.dir_fd, "record.json"))

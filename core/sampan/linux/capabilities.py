@@ -36,6 +36,14 @@ def drop_bounding(keep: int) -> None:
                 raise
 
 
+def permitted() -> int:
+    """This process's permitted set."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)()
+    libc.call("capget", header, data)
+    return data[1] | data[4] << 32
+
+
 def set_sets(effective: int, permitted: int, inheritable: int) -> None:
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     low, high = 0xFFFFFFFF, 32

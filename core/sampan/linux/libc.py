@@ -21,6 +21,7 @@ _ARCH = {  # name: (x86_64, generic: aarch64, riscv64)
     "unshare": (272, 97),
     "umount2": (166, 39),
     "mount": (165, 40),
+    "capget": (125, 90),
     "capset": (126, 91),
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
