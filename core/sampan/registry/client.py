@@ -62,7 +62,7 @@ class Registry:
         )
         self.sleep = sleep
         self._note = note
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a token is asked for with the base in hand
         self._base = ""
         self._authorization: str | None = None
 
@@ -223,7 +223,7 @@ def read_body(response: Response, limit: int, *, cut: bool = False) -> bytes:
             left -= len(chunk)
     except HTTPError as error:
         response.close()
-        raise unreachable(response.url or "the registry", error) from error
+        raise unreachable("an answer did not end", error) from error
     if left <= 0:
         response.close()
         if not cut:

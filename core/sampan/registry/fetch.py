@@ -226,7 +226,7 @@ def _stream(response: Response, ask: Ask, ingest: Ingest, advance: Advance) -> N
             ingest.write(chunk)
             advance(ingest.offset)
     except HTTPError as error:
-        raise unreachable(response.url or "the registry", error) from error
+        raise unreachable(f"the download of {ingest.digest} was cut", error) from error
     finally:
         if ingest.offset == ingest.size:
             response.release_conn()

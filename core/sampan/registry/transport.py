@@ -103,7 +103,7 @@ class Transport:
                 timeout=self._timeout,
             )
         except HTTPError as error:
-            raise unreachable(url, error) from error
+            raise unreachable(f"no answer from {shown(url)}", error) from error
 
     def _target(self, at: str, location: str) -> str:
         """Where a redirect leads, if it may be followed."""
@@ -184,16 +184,17 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def unreachable(url: str, error: HTTPError) -> UnreachableError:
+def unreachable(what: str, error: HTTPError) -> UnreachableError:
     """The library's error in a few words."""
     reason: BaseException = error
     if isinstance(error, MaxRetryError) and error.reason is not None:
         reason = error.reason
-    what = f"no answer from {shown(url)}"
     if isinstance(reason, SSLError):
         return UnreachableError(what, f"TLS: {reason}", "is it a registry with plain http?")
     if isinstance(reason, NewConnectionError):
         return UnreachableError(what, str(reason).rpartition(": ")[2])
     if isinstance(reason, TimeoutError):
         return UnreachableError(what, "nothing came in time", again=True)
-    return UnreachableError(what, str(reason), again=isinstance(reason, ProtocolError))
+    if isinstance(reason, ProtocolError):
+        return UnreachableError(what, "the connection broke", again=True)
+    return UnreachableError(what, str(reason))

@@ -1,0 +1,167 @@
+"""A registry in the test's process that answers as told: well by default, badly by rules."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from imagemaker import MadeImage, digest
+from sampan.model import image as model
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]  # lower-case names
+    turn: int  # how often this path was asked for, this time included
+
+
+class Reply:
+    """What is sent. cut: only so many bytes and then the end; stall: silence for so long before
+    it.
+    """
+
+    def __init__(
+        self,
+        status: int = 200,
+        body: bytes = b"",
+        headers: dict[str, str] | list[tuple[str, str]] | None = None,
+        *,
+        cut: int | None = None,
+        stall: float = 0.0,
+        length: int | None = None,
+    ) -> None:
+        self.status, self.body, self.cut, self.stall = status, body, cut, stall
+        self.headers = list(headers.items()) if isinstance(headers, dict) else (headers or [])
+        self.length = len(body) if length is None else length
+
+
+Rule = Callable[[Request], Reply | None]
+
+
+class BadRegistry:
+    """`with BadRegistry() as registry: registry.add("a/b", "1", image)`."""
+
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
+        self.requests: list[Request] = []
+        self.manifests: dict[str, tuple[bytes, str]] = {}
+        self.blobs: dict[str, bytes] = {}
+        self._counts: dict[str, int] = {}
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                registry._serve(self)
+
+            do_HEAD = do_POST = do_GET
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}"
+
+    def name(self, repository: str = "x", tag: str = "1") -> str:
+        return f"{self.host}/{repository}:{tag}"
+
+    def add(
+        self, image: MadeImage, *, tag: str = "1", media_type: str = model.OCI_MANIFEST
+    ) -> None:
+        """Serve the image in every repository."""
+        self.put(image.manifest, media_type, tag)
+        self.blobs.update(image.blobs)
+
+    def put(self, manifest: bytes, media_type: str, tag: str = "") -> None:
+        for key in (tag, digest(manifest)):
+            if key:
+                self.manifests[key] = manifest, media_type
+
+    def paths(self, part: str = "") -> list[str]:
+        return [request.path for request in self.requests if part in request.path]
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        path = handler.path
+        self._counts[path] = self._counts.get(path, 0) + 1
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        length = int(headers.get("content-length") or 0)
+        if length:
+            handler.rfile.read(length)
+        request = Request(handler.command, path, headers, self._counts[path])
+        self.requests.append(request)
+        reply = next((r for r in (rule(request) for rule in self.rules) if r), None)
+        self._send(handler, reply or self.good(request))
+
+    def good(self, request: Request) -> Reply:
+        """What a faultless registry answers."""
+        words = request.path.split("/")
+        if request.path == "/v2/":
+            return Reply()
+        if len(words) > 4 and words[-2] == "manifests" and words[-1] in self.manifests:
+            data, media_type = self.manifests[words[-1]]
+            headers = {"Content-Type": media_type, "Docker-Content-Digest": digest(data)}
+            return Reply(200, data, headers)
+        if len(words) > 4 and words[-2] == "blobs" and words[-1] in self.blobs:
+            return self.ranged(request, self.blobs[words[-1]])
+        return Reply(404, b'{"errors":[{"code":"NOT_FOUND","message":"there is none"}]}')
+
+    @staticmethod
+    def ranged(request: Request, data: bytes, **options: Any) -> Reply:
+        wanted = request.headers.get("range")
+        if not wanted:
+            return Reply(200, data, **options)
+        begin = int(wanted.removeprefix("bytes=").partition("-")[0])
+        span = f"bytes {begin}-{len(data) - 1}/{len(data)}"
+        return Reply(206, data[begin:], {"Content-Range": span}, **options)
+
+    @staticmethod
+    def _send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+        try:
+            if reply.stall:
+                time.sleep(reply.stall)
+            handler.send_response(reply.status)
+            for name, value in reply.headers:
+                handler.send_header(name, value)
+            handler.send_header("Content-Length", str(reply.length))
+            handler.end_headers()
+            if handler.command == "HEAD":
+                return
+            handler.wfile.write(reply.body if reply.cut is None else reply.body[: reply.cut])
+            if reply.cut is not None or reply.length != len(reply.body):
+                handler.wfile.flush()
+                handler.close_connection = True
+        except (BrokenPipeError, ConnectionResetError):
+            handler.close_connection = True
