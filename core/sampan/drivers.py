@@ -96,7 +96,9 @@ class StorageDriver(Protocol):
         ...
 
 
-Attachment = dict[str, Any]  # what a network backend gave a container: JSON values, kept while it runs
+Attachment = dict[
+    str, Any
+]  # what a network backend gave a container: JSON values, kept while it runs
 
 
 class NetworkBackend(Protocol):
@@ -175,7 +177,9 @@ class BuildHost(Protocol):
         """A new layer: `write(dir_fd)` fills an empty directory as root of the map. Returns the diff_id."""
         ...
 
-    def commit(self, diff_ids: Sequence[str], config: Mapping[str, Any], tags: Sequence[str]) -> str:
+    def commit(
+        self, diff_ids: Sequence[str], config: Mapping[str, Any], tags: Sequence[str]
+    ) -> str:
         """An image of these layers; returns its id (sha256:...)."""
         ...
 

@@ -99,7 +99,9 @@ class Plugins:
         """The driver of that name, made by its plugin's hook."""
         driver = self.call(concern, name, HOOKS[concern], context=context)
         if driver is None:
-            raise SampanError(f"plugin {name!r} made no {concern} driver", "its hook returned nothing")
+            raise SampanError(
+                f"plugin {name!r} made no {concern} driver", "its hook returned nothing"
+            )
         return driver
 
     def probe(self, concern: str, name: str, context: DriverContext) -> Probe:

@@ -25,7 +25,10 @@ KEYS = {  # key: (default, help); a default of "" is worked out or means auto
     "cgroup_manager": ("auto", "cgroup manager"),
     "log_level": ("warn", "trace, debug, info, warn, error, fatal or panic"),
     "log_driver": ("k8s-file", "how container output is kept: k8s-file, json-file or none"),
-    "limits": ("enforce", "enforce or best-effort: what to do with a limit that cannot be delivered"),
+    "limits": (
+        "enforce",
+        "enforce or best-effort: what to do with a limit that cannot be delivered",
+    ),
 }
 LOG_LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 # Where containers of root get their ids when /etc/subuid grants root nothing: high, and unlikely to be in use.
@@ -93,13 +96,17 @@ def _merge_file(
         with open(path, "rb") as file:
             document = tomli.load(file)
     except (OSError, ValueError) as error:
-        raise SampanError(f"cannot read {path}", str(error), "mend the file or move it away") from None
+        raise SampanError(
+            f"cannot read {path}", str(error), "mend the file or move it away"
+        ) from None
     for key, value in document.items():
         if key in CONCERNS and isinstance(value, dict):
             for name, table in value.items():
                 if not isinstance(table, dict):
-                    raise SampanError(f"{path}: unknown key {key}.{name}", "a plugin's keys stand in "
-                                      f"a table [{key}.PLUGIN]")
+                    raise SampanError(
+                        f"{path}: unknown key {key}.{name}",
+                        f"a plugin's keys stand in a table [{key}.PLUGIN]",
+                    )
                 tables.setdefault(key, {}).setdefault(name, {}).update(table)
         elif key not in KEYS:
             raise SampanError(f"{path}: unknown key {key}", "", f"known keys: {', '.join(KEYS)}")

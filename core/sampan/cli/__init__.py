@@ -39,7 +39,10 @@ VERBS = {  # name: (module, one line)
     "version": ("version", "Show the version"),
     "wait": ("wait", "Wait until containers end"),
 }
-CONTAINER = {name: name for name in ("create", "inspect", "kill", "logs", "ps", "rm", "run", "start", "stop", "wait")} | {
+CONTAINER = {
+    name: name
+    for name in ("create", "inspect", "kill", "logs", "ps", "rm", "run", "start", "stop", "wait")
+} | {
     "ls": "ps",
     "list": "ps",
     "exists": "exists",
@@ -119,7 +122,9 @@ def run(words: list[str]) -> int:
         module_name = VERBS[verb][0]
     else:
         return _plugin_command(verb, rest)
-    spawned = _spawn() if module_name in MONITORED and not {"--help", "-h"} & set(rest[:1]) else None
+    spawned = (
+        _spawn() if module_name in MONITORED and not {"--help", "-h"} & set(rest[:1]) else None
+    )
     import importlib
 
     module = importlib.import_module(f"sampan.cli.{module_name}")
@@ -151,7 +156,9 @@ def click_main(command: object, name: str, words: list[str]) -> int:
         print(error.ctx.get_help() if error.ctx else "")
         return 125
     except click.ClickException as error:
-        raise UsageError(f"sampan {name}", error.format_message(), f"see 'sampan {name} --help'") from None
+        raise UsageError(
+            f"sampan {name}", error.format_message(), f"see 'sampan {name} --help'"
+        ) from None
     except click.Abort:
         return 130
     return result if isinstance(result, int) else 0
@@ -186,7 +193,9 @@ def _container_verb(words: list[str]) -> tuple[str, list[str]]:
         raise SystemExit(0 if words else 125)
     if words[0] not in CONTAINER:
         raise UsageError(
-            f"unrecognized command 'sampan container {words[0]}'", "", "see 'sampan container --help'"
+            f"unrecognized command 'sampan container {words[0]}'",
+            "",
+            "see 'sampan container --help'",
         )
     return words[0], words[1:]
 
@@ -200,5 +209,7 @@ def _plugin_command(verb: str, words: list[str]) -> int:
     for entry in engine.plugins.entries(COMMANDS):
         if entry.name == verb:
             module = engine.plugins.load(entry)
-            return click_main(getattr(module, entry.value.partition(":")[2] or "command"), verb, words)
+            return click_main(
+                getattr(module, entry.value.partition(":")[2] or "command"), verb, words
+            )
     raise UsageError(f"unrecognized command 'sampan {verb}'", "", "see 'sampan --help'")

@@ -55,10 +55,14 @@ SHARED = [
     Option("--pull", help="always, missing, newer or never", default="missing", metavar="POLICY"),
     Option("--quiet -q", FLAG, "Show no progress of a pull"),
     Option("--read-only", FLAG, "Make the root file system read-only"),
-    Option("--read-only-tmpfs", FLAG, "With --read-only: tmpfs on /run, /tmp, /var/tmp", default=True),
+    Option(
+        "--read-only-tmpfs", FLAG, "With --read-only: tmpfs on /run, /tmp, /var/tmp", default=True
+    ),
     Option("--replace", FLAG, "Remove a container of the same name first"),
     Option("--rm", FLAG, "Remove the container when it ends"),
-    Option("--security-opt", LIST, "no-new-privileges, seccomp=FILE, mask=, unmask=, nest", "OPTION"),
+    Option(
+        "--security-opt", LIST, "no-new-privileges, seccomp=FILE, mask=, unmask=, nest", "OPTION"
+    ),
     Option("--shm-size", help="Size of /dev/shm", default="64m", metavar="BYTES"),
     Option("--stop-signal", help="Signal that stops the container", metavar="SIGNAL"),
     Option("--stop-timeout", INTEGER, "Seconds before it is killed", default=10),
@@ -104,14 +108,18 @@ def refuse(values: dict[str, Any]) -> None:
     for option in _REFUSED_OPTIONS:
         if values.get(option.key):
             name = option.names[0]
-            topic = REFUSED.get(name.lstrip("-"), "resource limits" if name == "-m" else "published ports")
+            topic = REFUSED.get(
+                name.lstrip("-"), "resource limits" if name == "-m" else "published ports"
+            )
             raise UnsupportedError(f"option {name} is not supported", f"sampan has no {topic} yet")
 
 
 REFUSED_OPTIONS = _REFUSED_OPTIONS
 
 
-def build(values: dict[str, Any], command: list[str], settings: Settings, *, detach: bool) -> RunOptions:
+def build(
+    values: dict[str, Any], command: list[str], settings: Settings, *, detach: bool
+) -> RunOptions:
     """RunOptions from the parsed flags."""
     refuse(values)
     network = values["network"] or settings.network or "none"
@@ -211,7 +219,9 @@ def _check_mounts(mounts: list[dict[str, Any]]) -> None:
         seen.add(target)
         if mount["type"] == "bind" and not os.path.lexists(mount["source"]):
             raise SampanError(
-                f"cannot mount {mount['source']}", "no such file or directory", "make it on the host first"
+                f"cannot mount {mount['source']}",
+                "no such file or directory",
+                "make it on the host first",
             )
 
 
@@ -253,7 +263,9 @@ def _umask(text: str) -> str:
 def _log_driver(name: str) -> str:
     known = ("k8s-file", "json-file", "none")
     if name not in known:
-        raise UnsupportedError(f"log driver {name!r} is not supported", "", f"known: {', '.join(known)}")
+        raise UnsupportedError(
+            f"log driver {name!r} is not supported", "", f"known: {', '.join(known)}"
+        )
     return name
 
 
@@ -273,7 +285,13 @@ def _init_program(values: dict[str, Any]) -> str:
             raise SampanError(f"cannot use the init {path}", "it is not an executable file")
         return os.path.abspath(path)
     for name in ("catatonit", "tini", "docker-init", "dumb-init"):
-        for place in ("/usr/libexec/podman", "/usr/bin", "/usr/libexec", "/usr/local/bin", "/usr/sbin"):
+        for place in (
+            "/usr/libexec/podman",
+            "/usr/bin",
+            "/usr/libexec",
+            "/usr/local/bin",
+            "/usr/sbin",
+        ):
             if os.access(f"{place}/{name}", os.X_OK):
                 return f"{place}/{name}"
     raise UnsupportedError(

@@ -6,7 +6,7 @@ import sys
 
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
-from sampan.cli.ps import parse_filters, matches
+from sampan.cli.ps import matches, parse_filters
 
 VERB = Verb(
     "container prune",
@@ -25,7 +25,9 @@ def main(words: list[str]) -> int:
 
     values, _ = parse(VERB, words)
     if not values["force"] and sys.stdin.isatty():
-        print("This will remove all containers that do not run. Continue? [y/N] ", end="", flush=True)
+        print(
+            "This will remove all containers that do not run. Continue? [y/N] ", end="", flush=True
+        )
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 0
     engine = make_engine()

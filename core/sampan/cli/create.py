@@ -25,7 +25,9 @@ def main(words: list[str]) -> int:
 
     values, arguments = parse(VERB, words)
     if values["cidfile"] and os.path.exists(values["cidfile"]):
-        raise InUseError(f"container id file {values['cidfile']} exists", "", "remove it or name another")
+        raise InUseError(
+            f"container id file {values['cidfile']} exists", "", "remove it or name another"
+        )
     engine = make_engine()
     chosen = container_options.build(values, arguments[1:], engine.settings, detach=False)
     image = find_image(engine, arguments[0], values)

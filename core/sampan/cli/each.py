@@ -34,7 +34,9 @@ def each(
         words += [] if states else [i for i in engine.containers.ids() if i not in words]
     elif not words and not cidfiles:
         raise UsageError(
-            f"sampan {verb.name}", "you must provide at least one name or id", f"see 'sampan {verb.name} --help'"
+            f"sampan {verb.name}",
+            "you must provide at least one name or id",
+            f"see 'sampan {verb.name} --help'",
         )
     status = 0
     for word in words:
@@ -61,5 +63,7 @@ def _ids(paths: list[str], ignore: bool) -> list[str]:
                 ids.append(file.readline().strip())
         except OSError as error:
             if not (ignore and isinstance(error, FileNotFoundError)):
-                raise SampanError(f"cannot read the container's id from {path}", error.strerror or "") from None
+                raise SampanError(
+                    f"cannot read the container's id from {path}", error.strerror or ""
+                ) from None
     return ids

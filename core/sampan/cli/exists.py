@@ -6,8 +6,14 @@ from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import Verb, parse
 from sampan.errors import NotFoundError
 
-VERB = Verb("container exists", "Leave with 0 if the container exists, 1 if not", "CONTAINER", [],
-            minimum=1, maximum=1)
+VERB = Verb(
+    "container exists",
+    "Leave with 0 if the container exists, 1 if not",
+    "CONTAINER",
+    [],
+    minimum=1,
+    maximum=1,
+)
 
 
 def main(words: list[str]) -> int:

@@ -37,5 +37,13 @@ def overview() -> str:
 def container_overview() -> str:
     rows = [f"  {name}" for name in sorted(CONTAINER)]
     return "\n".join(
-        ["Manage containers", "", "Usage:", "  sampan container [command]", "", "Available Commands:", *rows]
+        [
+            "Manage containers",
+            "",
+            "Usage:",
+            "  sampan container [command]",
+            "",
+            "Available Commands:",
+            *rows,
+        ]
     )

@@ -64,7 +64,9 @@ def _one(engine: Engine, word: str, values: dict[str, Any]) -> dict[str, Any]:
     except NotFoundError:
         if values["type"] == "image":
             raise
-        raise NotFoundError(f'no such object: "{word}"', "it is neither a container nor an image") from None
+        raise NotFoundError(
+            f'no such object: "{word}"', "it is neither a container nor an image"
+        ) from None
 
 
 def _show(found: list[dict[str, Any]], template: str | None) -> None:

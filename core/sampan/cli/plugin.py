@@ -41,7 +41,9 @@ def main(words: list[str]) -> int:
     values, _ = parse(VERB, words[1:])
     from sampan.cli.format import render_rows
 
-    text = render_rows(values["format"], rows(make_engine()), COLUMNS, heading=not values["noheading"])
+    text = render_rows(
+        values["format"], rows(make_engine()), COLUMNS, heading=not values["noheading"]
+    )
     print(text)
     return 0
 
@@ -62,7 +64,9 @@ def rows(engine: Engine) -> list[dict[str, Any]]:
                 "Chosen": "*" if chosen.get(concern) == entry.name else "",
             }
             try:
-                probe = engine.plugins.probe(concern, entry.name, engine.context(concern, entry.name))
+                probe = engine.plugins.probe(
+                    concern, entry.name, engine.context(concern, entry.name)
+                )
             except SampanError as error:
                 row |= {"Usable": "no", "Why": str(error)}
             else:

@@ -30,7 +30,11 @@ VERB = Verb(
         Option("--noheading", FLAG, "Show no headings"),
         Option("--quiet -q", FLAG, "Show ids alone"),
         Option("--size -s", FLAG, "Show the size of what a container changed"),
-        Option("--sort", help="command, created, id, image, names, runningfor, status", default="created"),
+        Option(
+            "--sort",
+            help="command, created, id, image, names, runningfor, status",
+            default="created",
+        ),
     ],
     maximum=0,
 )
@@ -144,7 +148,18 @@ def status_of(container: Container) -> str:
 
 
 def parse_filters(words: list[str]) -> dict[str, list[str]]:
-    known = ("id", "name", "status", "label", "ancestor", "exited", "before", "since", "network", "volume")
+    known = (
+        "id",
+        "name",
+        "status",
+        "label",
+        "ancestor",
+        "exited",
+        "before",
+        "since",
+        "network",
+        "volume",
+    )
     result: dict[str, list[str]] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -181,12 +196,23 @@ def _matches(container: Container, key: str, value: str, everyone: list[Containe
         return name in labels and (not equals or labels[name] == wanted)
     if key == "ancestor":
         image = record["image"]
-        names = (image["name"], image["name"].rpartition(":")[0], image["id"], image["id"].partition(":")[2])
-        return value in names or names[3].startswith(value) or any(n.endswith("/" + value) for n in names[:2])
+        names = (
+            image["name"],
+            image["name"].rpartition(":")[0],
+            image["id"],
+            image["id"].partition(":")[2],
+        )
+        return (
+            value in names
+            or names[3].startswith(value)
+            or any(n.endswith("/" + value) for n in names[:2])
+        )
     if key == "exited":
         return container.exit is not None and str(container.exit["code"]) == value
     if key in ("before", "since"):
-        other = next((c for c in everyone if value in (c.name, c.id) or c.id.startswith(value)), None)
+        other = next(
+            (c for c in everyone if value in (c.name, c.id) or c.id.startswith(value)), None
+        )
         if other is None:
             raise UsageError(f"invalid filter {key}={value}", "no such container")
         mine, its = record["created"], other.record["created"]

@@ -13,9 +13,13 @@ VERB = Verb(
     [
         Option("--all -a", FLAG, "Remove all containers"),
         Option("--cidfile", LIST, "Read the container's id from a file", "FILE"),
-        Option("--force -f", FLAG, "Stop and remove a running container; a missing one is no error"),
+        Option(
+            "--force -f", FLAG, "Stop and remove a running container; a missing one is no error"
+        ),
         Option("--ignore -i", FLAG, "A missing container is no error"),
-        Option("--time -t", INTEGER, "Seconds to wait before a running container is killed", default=0),
+        Option(
+            "--time -t", INTEGER, "Seconds to wait before a running container is killed", default=0
+        ),
         Option("--volumes -v", FLAG, "Remove the container's anonymous volumes"),
     ],
 )

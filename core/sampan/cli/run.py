@@ -26,7 +26,9 @@ VERB = Verb(
     container_options.all_options(
         [
             Option("--detach -d", FLAG, "Run in the background and print the container's id"),
-            Option("--detach-keys", help="Keys that detach", default="ctrl-p,ctrl-q", metavar="KEYS"),
+            Option(
+                "--detach-keys", help="Keys that detach", default="ctrl-p,ctrl-q", metavar="KEYS"
+            ),
             Option("--preserve-fds", INTEGER, "Pass this many further descriptors", default=0),
             Option("--rmi", FLAG, "Remove the image too when the container ends"),
             Option("--sig-proxy", FLAG, "Pass received signals on", default=True),
@@ -45,7 +47,9 @@ def main(words: list[str], spawned: Spawned) -> int:
     engine = make_engine()
     starting.prepare(engine, spawned)
     _check_files(values)
-    chosen = container_options.build(values, arguments[1:], engine.settings, detach=values["detach"])
+    chosen = container_options.build(
+        values, arguments[1:], engine.settings, detach=values["detach"]
+    )
     image = find_image(engine, arguments[0], values)
     if values["replace"]:
         replace(engine, values)

@@ -14,7 +14,9 @@ VERB = Verb(
         Option("--all -a", FLAG, "Stop all running containers"),
         Option("--cidfile", LIST, "Read the container's id from a file", "FILE"),
         Option("--ignore -i", FLAG, "A missing container is no error"),
-        Option("--time -t", INTEGER, "Seconds before the container is killed (default: its own, 10)"),
+        Option(
+            "--time -t", INTEGER, "Seconds before the container is killed (default: its own, 10)"
+        ),
     ],
 )
 

@@ -9,7 +9,11 @@ from sampan import __version__
 from sampan.cli.parse import Option, Verb, parse
 
 VERB = Verb(
-    "version", "Show the version", "", [Option("--format -f", help="json or a Go template")], maximum=0
+    "version",
+    "Show the version",
+    "",
+    [Option("--format -f", help="json or a Go template")],
+    maximum=0,
 )
 
 

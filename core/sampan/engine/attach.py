@@ -159,10 +159,16 @@ def parse_keys(text: str) -> bytes:
     """The bytes of `ctrl-p,ctrl-q` or `a,b`; an empty text means none."""
     keys = b""
     for part in text.split(",") if text else ():
-        if part.startswith("ctrl-") and len(part) == 6 and ("a" <= part[5] <= "z" or part[5] in "@[\\]^_"):
+        if (
+            part.startswith("ctrl-")
+            and len(part) == 6
+            and ("a" <= part[5] <= "z" or part[5] in "@[\\]^_")
+        ):
             keys += bytes([ord(part[5].upper()) & 0x1F])
         elif len(part) == 1:
             keys += part.encode()
         else:
-            raise SampanError(f"invalid detach keys {text!r}", "", "letters and ctrl-LETTER, with commas")
+            raise SampanError(
+                f"invalid detach keys {text!r}", "", "letters and ctrl-LETTER, with commas"
+            )
     return keys

@@ -50,7 +50,9 @@ def _probe(engine: Engine, concern: str) -> dict[str, Any]:
             usable.append((probe.rank, name))
     if not usable:
         told = "; ".join(f"{name}: {text}" for name, text in reasons.items())
-        raise UnsupportedError(f"no {concern} driver works here", told, "sampan plugin ls shows them")
+        raise UnsupportedError(
+            f"no {concern} driver works here", told, "sampan plugin ls shows them"
+        )
     choice = {"driver": max(usable)[1], "reasons": reasons}
     recorded = {**choices(engine), concern: choice}
     files.write_atomic(engine.root_fd, CHOICES, json.dumps(recorded, indent=1).encode(), sync=False)

@@ -74,8 +74,10 @@ def _check_platform(image: Image) -> None:
     from sampan.model.seccomp import ARCHITECTURES
 
     machine = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
-    if image.architecture and image.architecture != machine and not (
-        machine == "amd64" and image.architecture == "386"
+    if (
+        image.architecture
+        and image.architecture != machine
+        and not (machine == "amd64" and image.architecture == "386")
     ):
         raise UnsupportedError(
             f"cannot run {image.name}",

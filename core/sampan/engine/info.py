@@ -35,7 +35,10 @@ def info(engine: Engine) -> dict[str, Any]:
             },
             "graphDriverName": driver,
             "graphRoot": settings.root,
-            "graphStatus": {"Backing Filesystem": _file_system(settings.root), "Supports d_type": "true"},
+            "graphStatus": {
+                "Backing Filesystem": _file_system(settings.root),
+                "Supports d_type": "true",
+            },
             "imageStore": {"number": len(engine.images.list())},
             "runRoot": settings.run_dir,
             "volumePath": f"{settings.root}/volumes",
@@ -104,7 +107,8 @@ def _choices(engine: Engine) -> dict[str, Any]:
     """Each setting with where it came from, and what `auto` found."""
     settings = engine.settings
     chosen: dict[str, Any] = {
-        key: {"value": value, "from": settings.sources[key]} for key, value in settings.values.items()
+        key: {"value": value, "from": settings.sources[key]}
+        for key, value in settings.values.items()
     }
     for concern, record in choose.choices(engine).items():
         chosen[f"auto {concern}"] = record

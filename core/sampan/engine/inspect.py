@@ -107,7 +107,9 @@ def _network(network: str) -> dict[str, Any]:
         "MacAddress": "",
         "Ports": {},
         "SandboxKey": "",
-        "Networks": {network: {"NetworkID": network, "IPAddress": "", "Gateway": "", "MacAddress": ""}},
+        "Networks": {
+            network: {"NetworkID": network, "IPAddress": "", "Gateway": "", "MacAddress": ""}
+        },
     }
 
 
@@ -154,8 +156,13 @@ def _host_config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
             for mount in chosen["mounts"]
             if mount["type"] == "bind"
         ],
-        "LogConfig": {"Type": chosen["log_driver"], "Config": chosen["log_options"] or None, "Path": "", "Tag": "",
-                      "Size": "0B"},
+        "LogConfig": {
+            "Type": chosen["log_driver"],
+            "Config": chosen["log_options"] or None,
+            "Path": "",
+            "Tag": "",
+            "Size": "0B",
+        },
         "NetworkMode": chosen["network"],
         "PortBindings": {},
         "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},

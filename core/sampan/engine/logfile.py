@@ -54,7 +54,9 @@ class LogWriter:
     def _objects(stream: bytes, data: bytes, moment: str) -> bytes:
         name = stream.decode()
         rows = [
-            json.dumps({"log": line.decode(errors="surrogateescape"), "stream": name, "time": moment})
+            json.dumps(
+                {"log": line.decode(errors="surrogateescape"), "stream": name, "time": moment}
+            )
             for line in data.splitlines(keepends=True)
         ]
         return "".join(row + "\n" for row in rows).encode()

@@ -41,7 +41,9 @@ def show(engine: Engine, word: str, selection: Selection, *, follow: bool, names
     container = engine.containers.get(word)
     if container.record["options"]["log_driver"] == "none":
         raise SampanError(
-            f"container {container.name} has no log", "its log driver is none", "run it with another"
+            f"container {container.name} has no log",
+            "its log driver is none",
+            "run it with another",
         )
     directory = engine.containers.open(container.id)
     try:
@@ -73,7 +75,9 @@ class _Writer:
         moment, stream, text = parse_record(line)
         fd = 2 if stream == "stderr" else 1
         selection = self._selection
-        if (selection.since and moment < selection.since) or (selection.until and moment > selection.until):
+        if (selection.since and moment < selection.since) or (
+            selection.until and moment > selection.until
+        ):
             return
         if not self._inside[fd]:
             if selection.timestamps:

@@ -38,7 +38,12 @@ def obtain(
     from sampan.engine.pull import pull
 
     return pull(
-        engine, name, platform=platform, policy=policy, tls_verify=tls_verify, progress=_progress(quiet)
+        engine,
+        name,
+        platform=platform,
+        policy=policy,
+        tls_verify=tls_verify,
+        progress=_progress(quiet),
     )
 
 

@@ -71,7 +71,9 @@ def await_start(spawned: Spawned) -> int:
 
 def connect(engine: Engine, container_id: str) -> sockets.Socket:
     """The socket of a running container's monitor."""
-    fd = os.open(engine.containers.run_directory(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(
+        engine.containers.run_directory(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    )
     try:
         return sockets.connect(fd, "attach")
     except OSError as error:

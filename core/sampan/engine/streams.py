@@ -111,7 +111,9 @@ class Streams:
     def interest(self) -> dict[int, int]:
         """What is worth waking for: {descriptor: poll events}."""
         wanted: dict[int, int] = {}
-        if not any(client.pending() for client in self.clients):  # a slow client slows the container
+        if not any(
+            client.pending() for client in self.clients
+        ):  # a slow client slows the container
             wanted = dict.fromkeys(self.sources, select.POLLIN)
         if self._input:
             wanted[self.stdin] = wanted.get(self.stdin, 0) | select.POLLOUT

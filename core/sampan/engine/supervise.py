@@ -162,10 +162,14 @@ class Supervisor:
             master = fds[0]
             if self.plan.get("size"):
                 set_size(master, *self.plan["size"])
-            streams = Streams({master: b"stdout"}, master if self.options["stdin"] else -1, log, tty=True)
+            streams = Streams(
+                {master: b"stdout"}, master if self.options["stdin"] else -1, log, tty=True
+            )
             self._master = master
         else:
-            streams = Streams({self._out: b"stdout", self._err: b"stderr"}, self._in, log, tty=False)
+            streams = Streams(
+                {self._out: b"stdout", self._err: b"stderr"}, self._in, log, tty=False
+            )
         if self.plan["attach"]:
             streams.clients.append(Client(self.sock, self._fds[:3], self.options["stdin"]))
         else:

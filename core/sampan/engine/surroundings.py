@@ -51,7 +51,9 @@ def mount_root(snapshot: Snapshot, bundle_fd: int) -> None:
 
 def make_etc(bundle_fd: int, record: Record, hostname: str, *, host_network: bool) -> None:
     """hosts, resolv.conf, hostname and containerenv on a tmpfs of their own, so that no path of the host shows."""
-    tmpfs = mounts.new("tmpfs", [("size", "1m"), ("mode", "755")], mounts.NOSUID | mounts.NODEV | mounts.NOEXEC)
+    tmpfs = mounts.new(
+        "tmpfs", [("size", "1m"), ("mode", "755")], mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
+    )
     target = os.open("etc", paths.O_PATH | os.O_DIRECTORY, dir_fd=bundle_fd)
     mounts.move(tmpfs, target)
     os.close(target)
@@ -87,7 +89,11 @@ def _hosts(record: Record, hostname: str, *, host_network: bool) -> str:
 
 def _resolver(record: Record, *, host_network: bool) -> str:
     options = record["options"]
-    lines = _read("/etc/resolv.conf").splitlines() if host_network or options["network"] != "none" else []
+    lines = (
+        _read("/etc/resolv.conf").splitlines()
+        if host_network or options["network"] != "none"
+        else []
+    )
     if options["dns_search"]:
         lines = [line for line in lines if not line.startswith(("search", "domain"))]
         lines.insert(0, "search " + " ".join(d for d in options["dns_search"] if d != "."))

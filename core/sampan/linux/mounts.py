@@ -30,7 +30,12 @@ ATTRIBUTES = {
 }
 CLEARED = {"rw": RDONLY, "suid": NOSUID, "dev": NODEV, "exec": NOEXEC, "atime": NOATIME}
 MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE, MS_REC = 1 << 18, 1 << 19, 1 << 20, 1 << 17, 0x4000
-PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
+PROPAGATION = {
+    "private": MS_PRIVATE,
+    "slave": MS_SLAVE,
+    "shared": MS_SHARED,
+    "unbindable": MS_UNBINDABLE,
+}
 
 
 def new(
@@ -83,9 +88,7 @@ def set_attributes(
     fd: int, add: int = 0, clear: int = 0, propagation: int = 0, *, recursive: bool = False
 ) -> None:
     """mount_setattr on a mount given by descriptor."""
-    if clear & NOATIME:  # the atime setting is a field, not a bit
-        clear |= 0x70
-    elif add & NOATIME:
+    if clear & NOATIME or add & NOATIME:  # the atime setting is a field, not a bit
         clear |= 0x70
     attributes = (ctypes.c_uint64 * 4)(add, clear, propagation, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
@@ -107,7 +110,9 @@ def classic(fstype: str, source: str, target: str, flags: int, data: str) -> Non
     call("mount", encode(source), encode(target), fstype.encode(), flags, encode(data), path=target)
 
 
-def overlay(lower: list[str], upper: str | None, work: str | None, extra: list[tuple[str, str | None]]) -> int:
+def overlay(
+    lower: list[str], upper: str | None, work: str | None, extra: list[tuple[str, str | None]]
+) -> int:
     """A detached overlay; paths are relative to the working directory, lower ones topmost first.
 
     With `lowerdir+` (kernel 6.8) there is no limit on the text; before it all must fit in one page.
@@ -132,7 +137,10 @@ def _overlay_by_text(
     parts += [key if value is None else f"{key}={value}" for key, value in extra]
     text = ",".join(parts)
     if len(text) >= 4096:
-        raise OSError(errno.E2BIG, f"overlay: {len(lower)} layers need {len(text)} bytes of options, the kernel takes 4095")
+        raise OSError(
+            errno.E2BIG,
+            f"overlay: {len(lower)} layers need {len(text)} bytes of options, the kernel takes 4095",
+        )
     target = upper or lower[0]
     classic("overlay", "overlay", target, 0, text)
     fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

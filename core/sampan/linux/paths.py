@@ -103,7 +103,9 @@ def read_in_root(root_fd: int, path: str, limit: int = 1 << 20) -> bytes | None:
         return None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise CorruptError(f"cannot read {path} of the image", "it is not a regular file") from None
+            raise CorruptError(
+                f"cannot read {path} of the image", "it is not a regular file"
+            ) from None
         raise
     try:
         return files.read_fd(fd, f"{path} of the image", limit)

@@ -50,7 +50,9 @@ def _action(name: str, errno: int) -> int:
     try:
         return _ACTIONS[name]
     except KeyError:
-        raise SampanError("cannot compile the seccomp profile", f"action {name} is not supported") from None
+        raise SampanError(
+            "cannot compile the seccomp profile", f"action {name} is not supported"
+        ) from None
 
 
 def _library() -> Any:
@@ -75,7 +77,9 @@ def compile_filter(profile: dict[str, Any]) -> bytes:
         raise SampanError("cannot compile the seccomp profile", "seccomp_init failed")
     try:
         # What another architecture's entry asks is unknown: answer as for an unknown call.
-        library.seccomp_attr_set(context, _ATTRIBUTE_BADARCH, ctypes.c_uint32(_action("SCMP_ACT_ERRNO", 38)))
+        library.seccomp_attr_set(
+            context, _ATTRIBUTE_BADARCH, ctypes.c_uint32(_action("SCMP_ACT_ERRNO", 38))
+        )
         for row in profile["syscalls"]:
             _add(library, context, row, default)
         return _export(library, context)
@@ -97,7 +101,11 @@ def _add(library: Any, context: Any, row: dict[str, Any], default: int) -> None:
         if number < 0:  # not a call of this architecture, or newer than the library
             continue
         result = library.seccomp_rule_add_array(
-            context, ctypes.c_uint32(action), ctypes.c_int(number), ctypes.c_uint(len(comparisons)), array
+            context,
+            ctypes.c_uint32(action),
+            ctypes.c_int(number),
+            ctypes.c_uint(len(comparisons)),
+            array,
         )
         if result not in (0, -17):  # EEXIST: said twice
             raise SampanError(

@@ -94,7 +94,9 @@ def enter(idmap: IdMap) -> None:
     The helpers that write the map are forked first: they must stay in the parent namespace.
     """
     pid = os.getpid()
-    if os.getresuid()[2] == 0 and idmap.uids[0][1] != 0:  # root that has stepped down: its saved id is 0
+    if (
+        os.getresuid()[2] == 0 and idmap.uids[0][1] != 0
+    ):  # root that has stepped down: its saved id is 0
         helpers = [("the id map", *_root_helper(pid, idmap))]
         _unshare()
         os.write(helpers[0][3], b"x")
@@ -107,7 +109,9 @@ def enter(idmap: IdMap) -> None:
     else:
         read_end, write_end = os.pipe()
         jobs = [("newuidmap", idmap.uids), ("newgidmap", idmap.gids)]
-        helpers = [(name, *_helper(name, pid, extents, read_end, write_end)) for name, extents in jobs]
+        helpers = [
+            (name, *_helper(name, pid, extents, read_end, write_end)) for name, extents in jobs
+        ]
         os.close(read_end)
         try:
             _unshare()
@@ -189,7 +193,9 @@ def find_helper(name: str) -> str | None:
     return None
 
 
-def _helper(name: str, pid: int, extents: tuple[Extent, ...], read_end: int, write_end: int) -> tuple[int, int]:
+def _helper(
+    name: str, pid: int, extents: tuple[Extent, ...], read_end: int, write_end: int
+) -> tuple[int, int]:
     program = find_helper(name)
     if program is None:
         raise SampanError(
@@ -271,7 +277,11 @@ def run(idmap: IdMap, action: Callable[[], object]) -> None:
     if status:
         import json
 
-        what, why, hint, code = json.loads(data) if data else ("a helper process failed", f"wait status {status}", "", 125)
+        what, why, hint, code = (
+            json.loads(data)
+            if data
+            else ("a helper process failed", f"wait status {status}", "", 125)
+        )
         raise SampanError(what, why, hint, exit_status=code)
 
 

@@ -16,10 +16,39 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_LIMIT = 128 << 10  # MAX_ARG_STRLEN (execve(2)): one NAME=value with its NUL
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-SIGNALS = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN "
-    "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
-).split()
+SIGNALS = [
+    "HUP",
+    "INT",
+    "QUIT",
+    "ILL",
+    "TRAP",
+    "ABRT",
+    "BUS",
+    "FPE",
+    "KILL",
+    "USR1",
+    "SEGV",
+    "USR2",
+    "PIPE",
+    "ALRM",
+    "TERM",
+    "STKFLT",
+    "CHLD",
+    "CONT",
+    "STOP",
+    "TSTP",
+    "TTIN",
+    "TTOU",
+    "URG",
+    "XCPU",
+    "XFSZ",
+    "VTALRM",
+    "PROF",
+    "WINCH",
+    "IO",
+    "PWR",
+    "SYS",
+]
 
 
 def size(text: str, what: str) -> int:
@@ -116,9 +145,24 @@ def labels(words: list[str], label_files: list[str]) -> dict[str, str]:
 
 def ulimits(words: list[str]) -> list[dict[str, Any]]:
     """OCI rlimits of `nofile=1024:2048`; -1 is unlimited."""
-    known = (
-        "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
-    ).split()
+    known = [
+        "AS",
+        "CORE",
+        "CPU",
+        "DATA",
+        "FSIZE",
+        "LOCKS",
+        "MEMLOCK",
+        "MSGQUEUE",
+        "NICE",
+        "NOFILE",
+        "NPROC",
+        "RSS",
+        "RTPRIO",
+        "RTTIME",
+        "SIGPENDING",
+        "STACK",
+    ]
     result: list[dict[str, Any]] = []
     for word in words:
         name, _, values = word.partition("=")
@@ -129,7 +173,9 @@ def ulimits(words: list[str]) -> list[dict[str, Any]]:
         except ValueError:
             numbers = [-1]
         if kind not in known or min(numbers) < 0 or numbers[0] > numbers[1]:
-            raise UsageError(f"invalid ulimit {word!r}", "", "NAME=SOFT[:HARD], such as nofile=1024:2048")
+            raise UsageError(
+                f"invalid ulimit {word!r}", "", "NAME=SOFT[:HARD], such as nofile=1024:2048"
+            )
         result.append({"type": f"RLIMIT_{kind}", "soft": numbers[0], "hard": numbers[1]})
     return result
 
@@ -147,8 +193,10 @@ def sysctls(words: list[str], *, private_network: bool) -> dict[str, str]:
         clean = key.replace(".", "").replace("_", "").replace("-", "").replace("/", "").isalnum()
         if not equals or not clean or ".." in key or "//" in key or "\n" in value:
             raise UsageError(f"invalid sysctl {word!r}", "", "KEY=VALUE")
-        if not namespaced or "/" in key and ".." in key:
-            raise UsageError(f"sysctl {key!r} is refused", "it does not belong to a container's namespaces")
+        if not namespaced or ("/" in key and ".." in key):
+            raise UsageError(
+                f"sysctl {key!r} is refused", "it does not belong to a container's namespaces"
+            )
         if key.startswith("net.") and not private_network:
             raise UsageError(f"sysctl {key!r} is refused", "the container has the host's network")
         result[key] = value
@@ -192,8 +240,11 @@ def bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
         raise UsageError(f"invalid mount target {target!r}", "it must be an absolute path below /")
     unknown = [option for option in options if option not in _BIND_OPTIONS]
     if unknown:
-        raise UsageError(f"invalid mount option {unknown[0]!r} for {target}", "",
-                         f"known: {', '.join(sorted(_BIND_OPTIONS))}")
+        raise UsageError(
+            f"invalid mount option {unknown[0]!r} for {target}",
+            "",
+            f"known: {', '.join(sorted(_BIND_OPTIONS))}",
+        )
     kept = [option for option in options if option not in ("z", "Z", "bind", "rbind")]
     if not any(o in ("suid", "nosuid") for o in kept):
         kept.append("nosuid")
@@ -219,7 +270,9 @@ def mount(word: str) -> dict[str, Any]:
     if kind == "tmpfs":
         return _tmpfs_mount(word, target, values)
     if kind != "bind":
-        raise UnsupportedError(f"cannot mount {word!r}", f"type {kind!r} is not there yet", "bind and tmpfs are")
+        raise UnsupportedError(
+            f"cannot mount {word!r}", f"type {kind!r} is not there yet", "bind and tmpfs are"
+        )
     source = next((values.pop(k) for k in ("source", "src") if k in values), "")
     if not source:
         raise UsageError(f"invalid mount {word!r}", "it has no source", "source=/HOST/PATH")

@@ -154,7 +154,9 @@ def _names(words: list[str]) -> set[str]:
         name = word.upper()
         name = name if name.startswith("CAP_") else f"CAP_{name}"
         if name not in NUMBERS and name != "CAP_ALL":
-            raise UsageError(f"unknown capability {word!r}", "", "names are those of capabilities(7)")
+            raise UsageError(
+                f"unknown capability {word!r}", "", "names are those of capabilities(7)"
+            )
         names.add(name)
     return names
 
@@ -175,7 +177,10 @@ def _rlimits(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
 def _sysctls(options: RunOptions, facts: Facts) -> dict[str, str]:
     if not facts.private_network:
         return dict(options["sysctls"])
-    defaults = {"net.ipv4.ping_group_range": f"0 {facts.highest_gid}", "net.ipv4.ip_unprivileged_port_start": "0"}
+    defaults = {
+        "net.ipv4.ping_group_range": f"0 {facts.highest_gid}",
+        "net.ipv4.ip_unprivileged_port_start": "0",
+    }
     return {**defaults, **options["sysctls"]}
 
 
@@ -205,11 +210,18 @@ def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]
 
 def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
     tight = ("nosuid", "noexec", "nodev")
-    pts = ["newinstance", "ptmxmode=0666", "mode=0620", *(["gid=5"] if facts.highest_gid >= 5 else [])]
+    pts = [
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+        *(["gid=5"] if facts.highest_gid >= 5 else []),
+    ]
     system = "rw" if options["privileged"] else "ro"
     mounts = [
         _mount("/proc", "proc", "proc", *tight),
-        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"),
+        _mount(
+            "/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"
+        ),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *pts),
         _mount("/dev/shm", "tmpfs", "shm", *tight, "mode=1777", f"size={options['shm_size']}"),
         _mount("/dev/mqueue", "mqueue", "mqueue", *tight),
@@ -233,8 +245,16 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
     if options["init"]:
         mounts.append(_mount(INIT, "bind", options["init"], "bind", "ro", "rprivate"))
     mounts += [
-        _mount(device["target"], "bind", device["source"], "bind", "rprivate", "nosuid", "noexec",
-               *(() if "w" in device["access"] else ("ro",)))
+        _mount(
+            device["target"],
+            "bind",
+            device["source"],
+            "bind",
+            "rprivate",
+            "nosuid",
+            "noexec",
+            *(() if "w" in device["access"] else ("ro",)),
+        )
         for device in options["devices"]
     ]
     asked = sorted(options["mounts"], key=lambda mount: mount["destination"].rstrip("/").count("/"))

@@ -65,7 +65,9 @@ def moment(text: str) -> float:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except ValueError:
         raise UsageError(
-            f"invalid time {text!r}", "", "a Unix time, 2026-01-31T12:00:00Z, or a duration such as 10m"
+            f"invalid time {text!r}",
+            "",
+            "a Unix time, 2026-01-31T12:00:00Z, or a duration such as 10m",
         ) from None
 
 

@@ -31,7 +31,9 @@ def number(text: str, what: str) -> int | None:
             raise SampanError(f"invalid {what} {text!r}", f"an id is between 0 and {HIGHEST}")
         return value
     if not text or text[0] in "+-0123456789" or text != text.strip() or ":" in text:
-        raise SampanError(f"invalid {what} {text!r}", f"it is neither a name nor a number up to {HIGHEST}")
+        raise SampanError(
+            f"invalid {what} {text!r}", f"it is neither a name nor a number up to {HIGHEST}"
+        )
     return None
 
 

@@ -140,7 +140,9 @@ class ContainerStore:
                 return found[0]
             if found:
                 raise SampanError(
-                    f'container id "{word}" is ambiguous', f"{len(found)} ids begin so", "give more of it"
+                    f'container id "{word}" is ambiguous',
+                    f"{len(found)} ids begin so",
+                    "give more of it",
                 )
         raise NotFoundError(
             f'no container with name or ID "{word}" found',
@@ -161,11 +163,21 @@ class ContainerStore:
         container_id = record["id"]
         run = self.run_record(container_id)
         ended = self.exit_record(container_id)
-        if run and processes.start_time(run["pid"]) == run["start_time"] and run["boot"] == processes.boot_id():
+        if (
+            run
+            and processes.start_time(run["pid"]) == run["start_time"]
+            and run["boot"] == processes.boot_id()
+        ):
             return Container(record, "running", run, None)
         if run and not (ended and ended["started"] == run["started"]):
             # Its end was not recorded: the monitor was killed, or the machine went down.
-            ended = {"code": None, "finished": run["started"], "started": run["started"], "oom": False, "error": ""}
+            ended = {
+                "code": None,
+                "finished": run["started"],
+                "started": run["started"],
+                "oom": False,
+                "error": "",
+            }
         return Container(record, "exited" if ended else "created", None, ended)
 
     def run_record(self, container_id: str) -> Run | None:

@@ -22,4 +22,6 @@ def sampan_network_backend(context: DriverContext) -> HostBackend:
 
 
 def sampan_probe(context: DriverContext) -> Probe:
-    return Probe(True, "needs nothing; the container shares every interface and port of the host", rank=0)
+    return Probe(
+        True, "needs nothing; the container shares every interface and port of the host", rank=0
+    )

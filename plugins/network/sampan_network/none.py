@@ -20,10 +20,14 @@ class NoneBackend:
     namespace = "private"
 
     def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]:
-        raise UnsupportedError(f"cannot create network {name}", f"{self.name} has no networks of its own")
+        raise UnsupportedError(
+            f"cannot create network {name}", f"{self.name} has no networks of its own"
+        )
 
     def remove(self, name: str) -> None:
-        raise UnsupportedError(f"cannot remove network {name}", f"{self.name} has no networks of its own")
+        raise UnsupportedError(
+            f"cannot remove network {name}", f"{self.name} has no networks of its own"
+        )
 
     def attach(self, container: str, pid: int, options: Mapping[str, Any]) -> dict[str, Any]:
         return {}

@@ -26,7 +26,9 @@ def become(process: dict[str, Any], program_filter: bytes | None) -> None:
     _set_limits(process.get("rlimits") or [])
     if process.get("oomScoreAdj") is not None:
         _set_oom_score(process["oomScoreAdj"])
-    sets = {name: capabilities.mask(process["capabilities"][name]) for name in process["capabilities"]}
+    sets = {
+        name: capabilities.mask(process["capabilities"][name]) for name in process["capabilities"]
+    }
     capabilities.drop_bounding(sets["bounding"])
     capabilities.clear_ambient()
     user = process["user"]
@@ -80,16 +82,22 @@ def _set_oom_score(score: int) -> None:
 def _set_groups(groups: list[int]) -> None:
     try:
         os.setgroups(groups)
-    except PermissionError:  # a map of one id denies setgroups(2): the host's groups stay, as nobody's
+    except (
+        PermissionError
+    ):  # a map of one id denies setgroups(2): the host's groups stay, as nobody's
         if groups:
             raise SampanError(
                 f"cannot set the groups {groups}", "only one group id is mapped", _SUBIDS
             ) from None
     except OSError as error:
-        raise SampanError(f"cannot set the groups {groups}", error.strerror or "", _SUBIDS) from None
+        raise SampanError(
+            f"cannot set the groups {groups}", error.strerror or "", _SUBIDS
+        ) from None
 
 
-_SUBIDS = "ids beyond 0 need subordinate ids: an administrator can add them with usermod --add-subuids"
+_SUBIDS = (
+    "ids beyond 0 need subordinate ids: an administrator can add them with usermod --add-subuids"
+)
 
 
 def _set_ids(uid: int, gid: int) -> None:

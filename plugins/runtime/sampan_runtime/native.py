@@ -129,7 +129,9 @@ def _expect(sock: sockets.Socket, process: Process) -> None:
     os.waitpid(process.pid, 0)
     if data:
         raise _told(data)
-    raise SampanError("the container's first process ended", "it was killed while it was being made")
+    raise SampanError(
+        "the container's first process ended", "it was killed while it was being made"
+    )
 
 
 def _told(data: bytes) -> SampanError:

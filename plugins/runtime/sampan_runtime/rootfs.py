@@ -123,7 +123,11 @@ class Root:
 
     def _populate_dev(self, dev: int) -> None:
         for name, device in self.devices.items():
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=dev))
+            os.close(
+                os.open(
+                    name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=dev
+                )
+            )
             target = paths.openat2(dev, name, paths.O_PATH, paths.RESOLVE_BENEATH)
             mounts.set_attributes(device, mounts.NOSUID | mounts.NOEXEC, 0, mounts.MS_PRIVATE)
             mounts.move(device, target)
@@ -167,7 +171,9 @@ class Root:
 
     def _mask(self, masked: list[str]) -> None:
         """Hide files behind the host's null device and directories behind an empty read-only tmpfs."""
-        first: dict[bool, int] = {}  # a detached mount cannot be cloned: the first of each kind is attached
+        first: dict[
+            bool, int
+        ] = {}  # a detached mount cannot be cloned: the first of each kind is attached
         for path in masked:
             target = self._find(path)
             if target is None:
