@@ -12,6 +12,7 @@ import stat
 from sampan.errors import CorruptError, LimitError, SampanError
 
 TEMPORARY = ".tmp-"  # a name that begins so was never committed
+DEPTH = 100  # of directories that are open at once when a tree is removed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +127,16 @@ def unlink(dir_fd: int, name: str) -> bool:
 
 
 def remove_tree(dir_fd: int, name: str | bytes) -> None:
-    """Remove a tree without following a link, whatever its directories' modes."""
+    """Remove a tree without following a link, whatever its directories' modes and its depth.
+
+    What lies deeper than recursion and descriptors allow is moved up beside the tree, and removed in its turn.
+    """
+    todo: list[str | bytes] = [name]
+    while todo:
+        _remove(dir_fd, todo.pop(), dir_fd, todo, DEPTH)
+
+
+def _remove(dir_fd: int, name: str | bytes, top: int, aside: list[str | bytes], depth: int) -> None:
     try:
         os.unlink(name, dir_fd=dir_fd)
         return
@@ -139,8 +149,13 @@ def remove_tree(dir_fd: int, name: str | bytes) -> None:
     if fd is None:
         return
     try:
+        if not depth:
+            moved = temporary_name()
+            os.rename(name, moved, src_dir_fd=dir_fd, dst_dir_fd=top)
+            aside.append(moved)
+            return
         for entry in _entries(fd):
-            remove_tree(fd, entry)
+            _remove(fd, entry, top, aside, depth - 1)
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=dir_fd)
