@@ -146,7 +146,7 @@ class Source:
         while True:
             inflater = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
             inflate: Callable[[bytes, int], bytes]
-            inflate = inflater.decompress  # pyright: ignore[reportUnknownMemberType]
+            inflate = inflater.decompress  # pyright: ignore
             while not inflater.eof:
                 data = b""
                 if inflater.needs_input:

@@ -12,7 +12,7 @@ import os
 
 from sampan.errors import NotFoundError
 from sampan.model.layer import chain_ids, layer_key
-from sampan.store import records
+from sampan.store import records, unsynced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class LayerStore:
 
     def keys(self, diff_ids: Sequence[str]) -> list[str]:
         """The driver's keys of a chain, bottom first."""
+        self._records()
         return [layer_key(chain_id) for chain_id in chain_ids(diff_ids)]
 
     def missing(self, chain: Sequence[LayerSource]) -> list[int]:
@@ -150,7 +151,14 @@ class LayerStore:
     def _records(self) -> int:
         if self._directory < 0:
             self._directory = records.open_directory(self._root_fd, self._driver.name)
+            self._drop_lost()
         return self._directory
+
+    def _drop_lost(self) -> None:
+        """Remove the layers that a power cut may have caught half written."""
+        for name, keys in unsynced.lost(self._directory).items():
+            self.remove(keys)
+            unsynced.forget(self._directory, name)
 
     def _has_directory(self, key: str) -> bool:
         try:

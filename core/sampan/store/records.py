@@ -39,10 +39,11 @@ def exists(directory: int, key: str) -> bool:
     return True
 
 
-def write(directory: int, key: str, record: Mapping[str, Any]) -> None:
+def write(directory: int, key: str, record: Mapping[str, Any], *, sync: bool) -> None:
     import json
 
-    files.write_atomic(directory, key + SUFFIX, json.dumps(record, indent=1).encode() + b"\n")
+    data = json.dumps(record, indent=1).encode() + b"\n"
+    files.write_atomic(directory, key + SUFFIX, data, sync=sync)
 
 
 def read(directory: int, key: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 CACHED = 256
+MAX_PATH = 4095
 MAX_LINKS = 40  # as the kernel (path_resolution(7))
 IMPLICIT_MODE = 0o755
 
@@ -181,7 +182,10 @@ class Tree:
                     done = []
                     current = _swap(current, os.dup(self.root))
                     continue
-                target = self._step(current, part, b"/".join([*done, part]))
+                here = b"/".join([*done, part])
+                if len(here) > MAX_PATH:
+                    raise OSError(errno.ENAMETOOLONG, "its directories are too deep")
+                target = self._step(current, part, here)
                 if isinstance(target, int):
                     current = _swap(current, target)
                     done.append(part)

@@ -27,7 +27,7 @@ import sys
 from sampan import errors, files
 from sampan.errors import CorruptError, SampanError
 from sampan.linux import libc, userns
-from sampan.store import apply, confine, records, sidecar
+from sampan.store import apply, confine, records, sidecar, unsynced
 from sampan.store.decompress import Source
 from sampan.store.tar import TarReader
 
@@ -86,6 +86,7 @@ class _Job:
         self.pid = self.pidfd = self.sidecar_fd = -1
         self.sidecar_name = ""
         self.waits = False  # for the layers below
+        self.alone = False  # a thread that inflates gains only while the other processor idles
 
 
 def serve(plan: Plan, control: socket.socket) -> None:
@@ -100,10 +101,12 @@ def serve(plan: Plan, control: socket.socket) -> None:
         confine.isolate_network()
         gc.disable()
         worker.loop()
+        worker.settle()
     except BaseException as error:
-        worker.abandon()
         with contextlib.suppress(OSError):  # the caller is gone
             _send(control, {"error": describe(error)})
+        worker.abandon()
+        worker.settle()
 
 
 class _Worker:
@@ -112,6 +115,8 @@ class _Worker:
         self._queue: list[_Job] = []
         self._jobs: list[_Job] = []
         self._finishing = False
+        self._marker = ""
+        self._committed = False
         self._independent = "independent-layers" in plan.driver.features
 
     def loop(self) -> None:
@@ -128,6 +133,13 @@ class _Worker:
                 else:
                     self._hear(next(job for job in self._jobs if job.channel.fileno() == fd))
         _send(self._control, {"end": True})
+
+    def settle(self) -> None:
+        """See that what was committed gets to the disk."""
+        if self._marker and self._committed:
+            unsynced.settle(self._plan.directory, self._marker)
+        elif self._marker:
+            unsynced.forget(self._plan.directory, self._marker)
 
     def abandon(self) -> None:
         for job in self._jobs:
@@ -169,6 +181,10 @@ class _Worker:
 
     def _start(self, job: _Job) -> None:
         plan = self._plan
+        if not self._marker and not plan.sync:
+            keys = [key for index, key in enumerate(plan.keys) if index not in plan.there]
+            self._marker = unsynced.begin(plan.directory, keys)
+        job.alone = not self._jobs and not self._queue
         self._jobs.append(job)
         job.undo.callback(os.close, job.blob)
         lock = records.open_lock(plan.directory)
@@ -229,10 +245,12 @@ class _Worker:
         """The driver's directory first, then the record, which says that it is there."""
         plan, key = self._plan, self._plan.keys[job.index]
         with job.undo:  # the lock is let go last
+            self._committed = True
             job.layer.close()
+            if plan.sync:
+                libc.call("syncfs", plan.directory)
             aside = f"{key}.sidecar" if result["sidecar"] else ""
             if aside:
-                os.fsync(job.sidecar_fd)
                 os.rename(
                     job.sidecar_name, aside, src_dir_fd=plan.directory, dst_dir_fd=plan.directory
                 )
@@ -245,7 +263,7 @@ class _Worker:
                 "sidecar": aside or None,
                 "notices": result["notices"],
             }
-            records.write(plan.directory, key, record)
+            records.write(plan.directory, key, record, sync=plan.sync)
 
     def _discard(self, job: _Job) -> None:
         if job.pid > 0:
@@ -295,15 +313,14 @@ def _unpack(
     root = confine.enter(writer.fd, [job.blob, job.sidecar_fd, channel.fileno()], worker)
     # the thread that inflates needs the interpreter only for a moment
     sys.setswitchinterval(0.0005)
-    source.start()
+    if job.alone:
+        source.start()
     aside = sidecar.SidecarWriter(job.sidecar_fd)
     stack = _Stack(channel, empty=job.index == 0)
     applier = apply.Applier(root, writer, plan.idmap, aside, stack)
     reader = TarReader(source.read)
     applier.run(reader)
     source.drain()
-    if plan.sync:
-        libc.call("syncfs", root)
     return {
         "diff_id": source.diff_id(),
         "size": source.size,
@@ -349,7 +366,8 @@ def describe(error: BaseException) -> list[Any]:
         return [type(error).__name__, error.what, error.why, error.hint, error.exit_status]
     if isinstance(error, MemoryError):
         return ["LimitError", "cannot unpack the layer", "it needs too much memory", "", 125]
-    return ["SampanError", "cannot unpack the layer", f"{type(error).__name__}: {error}", "", 125]
+    text = f"{type(error).__name__}: {error}"[:500]
+    return ["SampanError", "cannot unpack the layer", text, "", 125]
 
 
 def revive(told: list[Any]) -> SampanError:

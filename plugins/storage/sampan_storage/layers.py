@@ -59,7 +59,6 @@ class Layer:
         except OSError:  # ENOTEMPTY: a layer whose record was lost
             remove(self._root, self._key)
             os.rename(self._name, self._key, src_dir_fd=self._root, dst_dir_fd=self._root)
-        os.fsync(self._root)
 
     def whiteout(self, dir_fd: int, name: bytes) -> None:
         overlay.make_whiteout(dir_fd, name)

@@ -38,8 +38,10 @@ def probe(context: DriverContext) -> Probe:
 
 
 def _try(root: int, name: str) -> None:
+    # a descriptor stays in the mount namespace it was opened in, the directory comes along
+    os.fchdir(root)
     libc.unshare(libc.CLONE_NEWNS)
-    top = files.open_directory(name, dir_fd=root)
+    top = files.open_directory(name)
     for part in ("lower", "upper", "work"):
         os.mkdir(part, 0o755, dir_fd=top)
     for part in ("lower/gone", "lower/moved"):
