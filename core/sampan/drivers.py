@@ -137,7 +137,14 @@ class Runtime(Protocol):
 
     def kill(self, container: str, signal: int) -> None: ...
 
-    def exec(self, container: str, process: dict[str, Any], io: Io) -> Process: ...
+    def exec(
+        self, pid: int, started: int, spec: dict[str, Any], process: dict[str, Any], io: Io
+    ) -> Process:
+        """A further OCI `process` beside the container's first one, given by pid and start time.
+
+        The returned process ends with the exit status of the program.
+        """
+        ...
 
     def delete(self, container: str) -> None: ...
 

@@ -90,18 +90,20 @@ def config_files() -> list[str]:
 def _merge_file(
     path: str, values: dict[str, str], sources: dict[str, str], tables: dict[str, dict[str, Any]]
 ) -> None:
+    from typing import cast
+
     import tomli
 
     try:
         with open(path, "rb") as file:
-            document = tomli.load(file)
+            document: dict[str, Any] = tomli.load(file)
     except (OSError, ValueError) as error:
         raise SampanError(
             f"cannot read {path}", str(error), "mend the file or move it away"
         ) from None
     for key, value in document.items():
         if key in CONCERNS and isinstance(value, dict):
-            for name, table in value.items():
+            for name, table in cast("dict[str, Any]", value).items():
                 if not isinstance(table, dict):
                     raise SampanError(
                         f"{path}: unknown key {key}.{name}",

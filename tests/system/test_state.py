@@ -97,7 +97,10 @@ def test_another_boot(sampan: Sampan) -> None:
 
 
 def test_logs_are_exact(sampan: Sampan) -> None:
-    script = "printf 'no newline'; printf '\\nnul\\0 \\377 byte\\n'; echo err >&2; head -c 200000 /dev/zero | tr '\\0' x; printf end"
+    script = (
+        "printf 'no newline'; printf '\\nnul\\0 \\377 byte\\n'; echo err >&2; "
+        "head -c 200000 /dev/zero | tr '\\0' x; printf end"
+    )
     result = sampan("run", "--name", "c", BUSYBOX, "sh", "-c", script)
     logs = sampan("logs", "c")
     assert logs.stdout == result.stdout and len(logs.stdout) > 200_000

@@ -10,10 +10,18 @@ from sampan.model import names, options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
 
     from sampan.model.container import RunOptions
     from sampan.settings import Settings
+
+    class _Security(TypedDict):
+        no_new_privileges: bool
+        seccomp: str
+        nest: bool
+        mask: list[str]
+        unmask: list[str]
+
 
 PROXY = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 SHARED = [
@@ -180,8 +188,8 @@ def build(
     }
 
 
-def _security(words: list[str]) -> Any:
-    result: dict[str, Any] = {
+def _security(words: list[str]) -> _Security:
+    result: _Security = {
         "no_new_privileges": False, "seccomp": "", "nest": False, "mask": [], "unmask": [],
     }  # fmt: skip
     for word in words:
@@ -194,8 +202,10 @@ def _security(words: list[str]) -> Any:
             result["seccomp"] = value if value == "unconfined" else os.path.abspath(value)
         elif name == "nest" and not value:
             result["nest"] = True
-        elif name in ("mask", "unmask") and value:
-            result[name] += value.split(":")
+        elif name == "mask" and value:
+            result["mask"] += value.split(":")
+        elif name == "unmask" and value:
+            result["unmask"] += value.split(":")
         elif (name, value) == ("systempaths", "unconfined"):
             result["unmask"].append("ALL")
         elif (name, value) in (("label", "disable"), ("apparmor", "unconfined")):
@@ -232,8 +242,8 @@ def _entrypoint(text: str | None) -> list[str] | None:
         import json
 
         try:
-            words = json.loads(text)
-            if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            words: list[Any] = json.loads(text)
+            if all(isinstance(word, str) for word in words):
                 return words
         except ValueError:
             pass

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, Option, Verb, parse
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 VERB = Verb(
     "info",
@@ -46,15 +44,17 @@ def main(words: list[str]) -> int:
 def capitalised(value: Any) -> Any:
     """Keys as Go templates name them."""
     if isinstance(value, dict):
-        result = {}
-        for key, inner in value.items():
+        document = cast("dict[str, Any]", value)
+        result: dict[str, Any] = {}
+        for key, inner in document.items():
             name = _NAMES.get(key, key[:1].upper() + key[1:])
             result[name] = capitalised(inner)
             if name == "CgroupsVersion":
                 result["CgroupVersion"] = inner
         return result
-    if isinstance(value, list):
-        return [capitalised(inner) for inner in value]
+    if isinstance(value, list | tuple):
+        items: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+        return [capitalised(inner) for inner in items]
     return value
 
 
@@ -63,8 +63,9 @@ def _lines(value: Any, depth: int) -> list[str]:
     pad = "  " * depth
     lines: list[str] = []
     if isinstance(value, dict):
-        for key, inner in value.items():
-            if isinstance(inner, dict | list) and inner:
+        document = cast("dict[str, Any]", value)
+        for key, inner in document.items():
+            if isinstance(inner, dict | list | tuple) and inner:
                 lines.append(f"{pad}{key}:")
                 lines += _lines(inner, depth + 1)
             else:
@@ -83,6 +84,6 @@ def _lines(value: Any, depth: int) -> list[str]:
 def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if value in ({}, []):
+    if value in ({}, [], ()):
         return "{}" if value == {} else "[]"
     return '""' if value == "" else str(value)

@@ -11,6 +11,7 @@ from sampan.model import times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from sampan.store.containers import Container
@@ -80,7 +81,7 @@ def main(words: list[str]) -> int:
 
 
 def _sorted(found: list[Container], key: str) -> list[Container]:
-    keys = {
+    keys: dict[str, Callable[[Container], str] | None] = {
         "created": None,
         "runningfor": None,
         "id": lambda c: c.id,

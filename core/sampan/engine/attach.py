@@ -6,11 +6,11 @@ so that job control applies to the reader; any other input the monitor reads its
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 
 from sampan.errors import SampanError
+from sampan.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
     from sampan.engine.spawn import Spawned
 
-PROXIED = (1, 2, 3, 10, 12, 14, 15)  # HUP INT QUIT USR1 USR2 ALRM TERM
-SIGWINCH, SIGPIPE, SIGTTOU = 28, 13, 22
+PROXIED = (
+    signals.SIGHUP,
+    signals.SIGINT,
+    signals.SIGQUIT,
+    signals.SIGUSR1,
+    signals.SIGUSR2,
+    signals.SIGALRM,
+    signals.SIGTERM,
+)
 
 
 class Attached:
@@ -50,7 +57,7 @@ class Attached:
             import termios
             import tty
 
-            _signal.signal(SIGTTOU, _signal.SIG_IGN)
+            signals.ignore(signals.SIGTTOU)
             self._saved = termios.tcgetattr(0)
             tty.setraw(0)
         return self
@@ -82,9 +89,9 @@ class Attached:
 
         if proxy:
             for number in PROXIED:
-                _signal.signal(number, forward)
+                signals.handle(number, forward)
         if self.tty:
-            _signal.signal(SIGWINCH, resize)
+            signals.handle(signals.SIGWINCH, resize)
 
     def wait(self, spawned: Spawned) -> int | None:
         """The container's exit code; None if the user detached."""
@@ -109,8 +116,8 @@ class Attached:
                     return int(message["code"])
                 if message["kind"] == "broken":
                     self.__exit__()
-                    _signal.signal(SIGPIPE, _signal.SIG_DFL)
-                    os.kill(os.getpid(), SIGPIPE)
+                    signals.default(signals.SIGPIPE)
+                    os.kill(os.getpid(), signals.SIGPIPE)
 
     def _take_input(self, poll: select.poll) -> bool:
         """Move what was typed; True if it was the detach keys."""

@@ -34,8 +34,8 @@ def choose(engine: Engine, concern: str, configured: str) -> str:
 def choices(engine: Engine) -> dict[str, dict[str, Any]]:
     """What `auto` chose: {concern: {driver, reasons: {name: text}}}."""
     try:
-        document = json.loads(files.read(engine.root_fd, CHOICES))
-        return document if isinstance(document, dict) else {}
+        document: dict[str, dict[str, Any]] = json.loads(files.read(engine.root_fd, CHOICES))
+        return document
     except (FileNotFoundError, ValueError):
         return {}
 

@@ -145,7 +145,7 @@ def _config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
 
 def _host_config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
     chosen = container.record["options"]
-    security = []
+    security: list[str] = []
     if chosen["no_new_privileges"]:
         security.append("no-new-privileges")
     if chosen["seccomp"]:

@@ -7,6 +7,7 @@ mount, and the missing exit record says that nobody saw the end.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 
@@ -51,7 +52,7 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
     from sampan.linux import mounts
 
     mounts.change_propagation("/", mounts.MS_SLAVE)
-    import sampan.engine.supervise  # noqa: F401  (while the command is still parsing)
+    importlib.import_module("sampan.engine.supervise")  # while the command is still parsing
 
     while True:
         data, fds = sockets.receive(sock, 64)

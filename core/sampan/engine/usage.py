@@ -20,7 +20,7 @@ def snapshot_sizes(engine: Engine, containers: Sequence[Container]) -> list[int]
     read_end, write_end = os.pipe()
 
     def measure() -> None:
-        sizes = []
+        sizes: list[int] = []
         for container in containers:
             storage = container.record["storage"]
             sizes.append(engine.driver("storage", storage["driver"]).usage(storage["key"]))

@@ -38,15 +38,3 @@ def open_if_same(pid: int, started: int) -> int | None:
 def die_with_parent(signal_number: int = 9) -> None:
     """Be killed when the parent ends.  A change of uid clears this: call it after the last one."""
     libc.prctl(libc.PR_SET_PDEATHSIG, signal_number)
-
-
-def reset_signals() -> None:
-    """Default dispositions and an empty mask, as an exec'd program expects (Python ignores SIGPIPE, SIGXFSZ)."""
-    import _signal
-
-    for number in range(1, 65):
-        if number in (9, 19, 32, 33):  # cannot be set; glibc's own
-            continue
-        if _signal.getsignal(number) is not _signal.SIG_DFL:
-            _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

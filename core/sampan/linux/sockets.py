@@ -66,5 +66,4 @@ def connect(directory_fd: int, name: str) -> Socket:
 
 
 def accept(sock: Socket) -> Socket:
-    fd, _ = sock._accept()  # type: ignore[attr-defined]
-    return of(fd)
+    return of(sock._accept()[0])  # type: ignore[attr-defined]  # pyright: ignore

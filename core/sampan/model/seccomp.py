@@ -38,13 +38,13 @@ def load_profile(path: str) -> dict[str, Any]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            profile = json.loads(files.read_fd(fd, path))
+            profile: dict[str, Any] = json.loads(files.read_fd(fd, path))
         finally:
             os.close(fd)
-        if not isinstance(profile, dict) or "defaultAction" not in profile:
+        if "defaultAction" not in profile:
             raise ValueError("it has no defaultAction")
         return profile
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise SampanError(
             f"cannot use the seccomp profile {path}", str(error), "--security-opt seccomp=FILE.json"
         ) from None
@@ -58,14 +58,18 @@ def resolve(
     have = {"caps": set(capabilities), "arches": {machine}, "features": set(features)}
     rows: list[dict[str, Any]] = []
     named: set[str] = set()
-    for row in profile.get("syscalls") or []:
+    given: list[dict[str, Any]] = profile.get("syscalls") or []
+    for row in given:
         if not _applies(row, have):
             continue
-        kept = {key: row[key] for key in ("action", "args", "errnoRet") if row.get(key)}
+        kept: dict[str, Any] = {
+            key: row[key] for key in ("action", "args", "errnoRet") if row.get(key)
+        }
         kept["names"] = row.get("names") or [row["name"]]
         named.update(kept["names"])
         rows.append(kept)
-    rest = [name for name in profile.get("known", ()) if name not in named]
+    known: list[str] = profile.get("known") or []
+    rest = [name for name in known if name not in named]
     if rest:
         errno = profile.get("knownErrnoRet", 1)
         rows.append({"names": rest, "action": "SCMP_ACT_ERRNO", "errnoRet": errno})
@@ -78,7 +82,8 @@ def resolve(
 
 
 def _applies(row: dict[str, Any], have: dict[str, set[str]]) -> bool:
-    included, excluded = row.get("includes") or {}, row.get("excludes") or {}
+    included: dict[str, list[str]] = row.get("includes") or {}
+    excluded: dict[str, list[str]] = row.get("excludes") or {}
     for key, values in have.items():
         wanted = included.get(key)
         if wanted and not (set(wanted) <= values if key == "caps" else set(wanted) & values):

@@ -118,7 +118,11 @@ def arguments(image: dict[str, Any], options: RunOptions) -> list[str]:
 
 def environment(image: dict[str, Any], options: RunOptions, hostname: str) -> list[str]:
     """PATH, TERM with a terminal, the image's, then the user's; HOME comes with the user."""
-    values = dict([DEFAULT_PATH.split("=", 1), ["container", "sampan"], ["HOSTNAME", hostname]])
+    values: dict[str, str] = {
+        "PATH": DEFAULT_PATH.partition("=")[2],
+        "container": "sampan",
+        "HOSTNAME": hostname,
+    }
     if options["tty"]:
         values["TERM"] = "xterm"
     for word in image.get("Env") or ():
@@ -137,7 +141,7 @@ def capability_set(add: list[str], drop: list[str], privileged: bool) -> list[st
     chosen = set(everything if privileged else DEFAULT_CAPABILITIES)
     adds, drops = _names(add), _names(drop)
     if "CAP_ALL" in drops:
-        chosen = set()
+        chosen.clear()
     if "CAP_ALL" in adds:
         chosen = set(everything)
     both = (adds & drops) - {"CAP_ALL"}

@@ -171,13 +171,14 @@ class ContainerStore:
             return Container(record, "running", run, None)
         if run and not (ended and ended["started"] == run["started"]):
             # Its end was not recorded: the monitor was killed, or the machine went down.
-            ended = {
+            unseen: Exit = {
                 "code": None,
                 "finished": run["started"],
                 "started": run["started"],
                 "oom": False,
                 "error": "",
             }
+            ended = unseen
         return Container(record, "exited" if ended else "created", None, ended)
 
     def run_record(self, container_id: str) -> Run | None:

@@ -11,7 +11,7 @@ import os
 import resource
 
 from sampan.errors import NotFoundError, SampanError
-from sampan.linux import capabilities, libc, processes, seccomp
+from sampan.linux import capabilities, libc, seccomp, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,11 +116,11 @@ def execute(process: dict[str, Any], report_fd: int, keep: int) -> NoReturn:
     """Replace this process by the program; `report_fd` (close-on-exec) and 3..3+keep-1 stay open."""
     _close_all_but(report_fd, 3 + keep)
     arguments: list[str] = process["args"]
-    environment = {}
+    environment: dict[str, str] = {}
     for word in process.get("env") or ():
         name, _, value = word.partition("=")
         environment[name] = value
-    processes.reset_signals()
+    signals.reset_all()
     program = arguments[0]
     tried = _candidates(program, environment.get("PATH", ""))
     failure: OSError | None = None

@@ -64,8 +64,8 @@ class NativeRuntime:
         pid, pidfd = libc.clone(flags)
         if pid == 0:
             ours.close()
-            report = sockets.of(_move_up(theirs.detach(), 3 + len(io.keep)))
-            _child(report, lambda: _init(bundle, spec, io, report, program_filter))
+            report = sockets.of(move_up(theirs.detach(), 3 + len(io.keep)))
+            in_child(report, lambda: _init(bundle, spec, io, report, program_filter))
         theirs.close()
         process = Process(pid, pidfd)
         self._created[container] = Created(process, ours)
@@ -74,7 +74,8 @@ class NativeRuntime:
 
     def _filter(self, spec: dict[str, Any]) -> bytes | None:
         """The compiled seccomp program, kept on disk under its profile's hash."""
-        profile = (spec.get("linux") or {}).get("seccomp")
+        linux: dict[str, Any] = spec.get("linux") or {}
+        profile: dict[str, Any] | None = linux.get("seccomp")
         if not profile:
             return None
         digest = _blake2.blake2b(json.dumps(profile, sort_keys=True).encode(), digest_size=16)
@@ -94,10 +95,7 @@ class NativeRuntime:
         """Let the program run; SampanError with status 126 or 127 if it cannot be executed."""
         created = self._created.pop(container)
         sockets.send(created.sock, b"start")
-        data, _ = sockets.receive(created.sock)
-        created.sock.close()
-        if data:
-            raise _told(data)
+        expect_executed(created.sock, created.process.pid)
 
     def state(self, container: str) -> dict[str, Any]:
         created = self._created.get(container)
@@ -109,11 +107,14 @@ class NativeRuntime:
             raise NotFoundError(f"container {container} is not waiting here")
         libc.call("pidfd_send_signal", created.process.pidfd, signal, None, 0)
 
-    def exec(self, container: str, process: dict[str, Any], io: Io) -> Process:
-        """Run a further process in the namespaces of the container whose first process is `process["pid"]`."""
+    def exec(
+        self, pid: int, started: int, spec: dict[str, Any], process: dict[str, Any], io: Io
+    ) -> Process:
+        """Run a further process in the namespaces of the container's first process."""
         from sampan_runtime import join
 
-        return join.run(process, io, self._filter(process["spec"]))
+        program_filter = self._filter(spec)
+        return join.run(pid, started, process, io, program_filter)
 
     def delete(self, container: str) -> None:
         created = self._created.pop(container, None)
@@ -134,6 +135,15 @@ def _expect(sock: sockets.Socket, process: Process) -> None:
     )
 
 
+def expect_executed(sock: sockets.Socket, pid: int) -> None:
+    """The socket closes when the program is executed; before that it tells why it could not be."""
+    data, _ = sockets.receive(sock)
+    sock.close()
+    if data:
+        os.waitpid(pid, 0)
+        raise _told(data)
+
+
 def _told(data: bytes) -> SampanError:
     what, why, hint, status = json.loads(data)
     return SampanError(what, why, hint, exit_status=status)
@@ -148,7 +158,7 @@ def tell(sock: sockets.Socket, error: BaseException) -> None:
     sockets.send(sock, json.dumps(report).encode())
 
 
-def _child(sock: sockets.Socket, action: Any) -> NoReturn:
+def in_child(sock: sockets.Socket, action: Any) -> NoReturn:
     try:
         action()
     except BaseException as error:
@@ -187,13 +197,13 @@ def _init(
 
 def place_streams(wanted: tuple[int, ...]) -> None:
     """Make the given descriptors 0, 1, 2, ...; none is overwritten before it was copied."""
-    high = [_move_up(fd, 3 + len(wanted)) for fd in wanted]
+    high = [move_up(fd, 3 + len(wanted)) for fd in wanted]
     for number, fd in enumerate(high):
         os.dup2(fd, number)
         os.close(fd)
 
 
-def _move_up(fd: int, lowest: int) -> int:
+def move_up(fd: int, lowest: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 64)
 
 

@@ -141,7 +141,8 @@ class Root:
 
     def _sysctls(self) -> None:
         """Through the procfs that we made, never through a path that the image could have changed."""
-        for key, value in (self.linux.get("sysctl") or {}).items():
+        sysctls: dict[str, str] = self.linux.get("sysctl") or {}
+        for key, value in sysctls.items():
             path = "sys/" + key.replace(".", "/")
             resolve = paths.RESOLVE_BENEATH | paths.RESOLVE_NO_SYMLINKS | paths.RESOLVE_NO_XDEV
             try:
