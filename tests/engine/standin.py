@@ -73,6 +73,12 @@ class Layers:
             if tuple(diff_ids[: index + 1]) not in self.there
         ]
 
+    def keys(self, diff_ids: list[str]) -> list[str]:
+        return [str(at) for at in range(len(diff_ids))]
+
+    def record(self, key: str) -> dict[str, Any]:
+        return {"size": 10}
+
     def unpacker(self, chain: list[LayerSource], on_done: Callable[[int], None]) -> Unpacker:
         return Unpacker(self, chain, on_done)
 

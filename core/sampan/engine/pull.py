@@ -31,6 +31,7 @@ from sampan.registry.fetch import Fetched, Remote
 from sampan.store.blobs import BlobStore
 from sampan.store.images import Image, ImageStore
 from sampan.store.layers import LayerSource, LayerStore
+from sampan.store.leases import Lease
 
 POLICIES = ("always", "missing", "newer", "never")
 _NESTING = 3  # indexes within indexes
@@ -165,6 +166,7 @@ class _Pull:
         self.engine, self.remote, self.tell = engine, remote, tell
         self.wanted, self.chosen = wanted, chosen
         self.name = remote.name
+        self.keys: list[str] = []  # of the layers
 
     def run(self, fetched: Fetched) -> Image:
         with self.engine.images.lease() as lease:
@@ -183,7 +185,7 @@ class _Pull:
             lease.add(parsed.config.digest, *(layer.digest for layer in parsed.layers))
             config = self._config(parsed)
             self._check_platform(config)
-            self._layers(parsed, config)
+            self._layers(parsed, config, lease)
             digest = self.engine.blobs.put(fetched.data, lease)
             return self._list(digest, config, index_digest)
 
@@ -230,12 +232,14 @@ class _Pull:
         machine = "" if self.chosen else " of this machine"
         self.tell.note(f"warning: image {self.name} is {has}, not {self.wanted}{machine}")
 
-    def _layers(self, manifest: model.Manifest, config: model.ImageConfig) -> None:
+    def _layers(self, manifest: model.Manifest, config: model.ImageConfig, lease: Lease) -> None:
         """Every blob in the store, every layer unpacked."""
         chain = [
             LayerSource(diff_id, layer.digest, layer.media_type, layer.size)
             for diff_id, layer in zip(config.diff_ids, manifest.layers, strict=True)
         ]
+        self.keys = self.engine.layers.keys(config.diff_ids)
+        lease.add(*(f"layer:{key}" for key in self.keys))
         missing = self.engine.layers.missing(chain)
         work: dict[str, LayerWork] = {}
         for index, layer in enumerate(manifest.layers):
@@ -270,8 +274,9 @@ class _Pull:
                 f"{name} now names the image for {config.os}/{config.architecture}; the one for "
                 f"{before.os}/{before.architecture} is {before.id[7:19]}"
             )
+        size = sum(int(self.engine.layers.record(key)["size"]) for key in self.keys)
         return self.engine.images.add(
-            digest, [name], index_digest=index_digest, source=self.remote.served_by
+            digest, [name], index_digest=index_digest, source=self.remote.served_by, size=size
         )
 
 

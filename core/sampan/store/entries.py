@@ -14,6 +14,7 @@ ID = "io.sampan.image.id"
 CREATED = "io.sampan.image.created"
 SIZE = "io.sampan.image.size"
 LIST = "io.sampan.image.index"  # the digest of the index through which the image was pulled
+HISTORY = "io.sampan.image.names"  # every name the image ever had, the present ones first
 SOURCE = "io.sampan.image.source"  # the registry or mirror that served it
 
 
@@ -24,6 +25,10 @@ def annotations_of(entry: Mapping[str, Any]) -> dict[str, str]:
 def name_of(entry: Mapping[str, Any]) -> str:
     """The name, "" of an untagged image."""
     return annotations_of(entry).get(NAME, "")
+
+
+def history_of(entry: Mapping[str, Any]) -> list[str]:
+    return [name for name in annotations_of(entry).get(HISTORY, "").split(",") if name]
 
 
 def named(entry: Entry, name: str | None) -> Entry:

@@ -24,6 +24,7 @@ from sampan.store.entries import (
     SIZE,
     SOURCE,
     annotations_of,
+    history_of,
     name_of,
     repository_of,
 )
@@ -41,12 +42,12 @@ INDEX_LIMIT = 64 << 20
 
 
 class Image:
-    """A stored image.  `config`, `layers` and `diff_ids` are read from the blobs when first asked
-    for.
+    """A stored image; what is not an attribute is read from the blobs when first asked for.
 
-    id: the digest of its configuration; digest: of its manifest; size: bytes of its configuration
-    and (compressed) layers; names: full names, tags before digests; repo_digests:
-    REPOSITORY@DIGEST; created: RFC 3339 or "".
+    id: the digest of its configuration; digest: of its manifest; size: bytes of its unpacked
+    layers, or of the blobs if another tool stored it; names: full names with a tag; references:
+    names, and what was pulled by digest; repo_digests: REPOSITORY@DIGEST; created: RFC 3339 or
+    "".
     """
 
     __slots__ = (
@@ -60,7 +61,9 @@ class Image:
         "index_digest",
         "media_type",
         "names",
+        "names_history",
         "os",
+        "references",
         "repo_digests",
         "size",
         "source",
@@ -83,7 +86,9 @@ class Image:
         self.os = platform.get("os", "")
         self.architecture = platform.get("architecture", "")
         self.variant = platform.get("variant", "")
+        self.references = list(names)
         self.names = [name for name in names if "@" not in name]
+        self.names_history = history_of(entry)
         digests = [digest for digest in (self.digest, self.index_digest) if digest]
         repositories = dict.fromkeys(repository_of(name) for name in names)
         self.repo_digests = [f"{name}@{digest}" for name in repositories for digest in digests]
@@ -181,13 +186,23 @@ class ImageStore:
         return Lease(self.root_fd)
 
     def add(
-        self, digest: str, names: Iterable[str], *, index_digest: str = "", source: str = ""
+        self,
+        digest: str,
+        names: Iterable[str],
+        *,
+        index_digest: str = "",
+        source: str = "",
+        size: int | None = None,
     ) -> Image:
-        """List the image whose manifest and configuration are stored; the names move to it."""
+        """List the image whose manifest and configuration are stored; the names move to it.
+
+        size: the bytes of its unpacked layers, if they are known.
+        """
         from sampan.store import tags
 
         entry = self.described({"digest": digest, "mediaType": ""})
-        for key, value in ((LIST, index_digest), (SOURCE, source)):
+        known = "" if size is None else str(size)
+        for key, value in ((LIST, index_digest), (SOURCE, source), (SIZE, known)):
             if value:
                 entry["annotations"][key] = value
         tags.add(self, entry, list(names))

@@ -14,7 +14,7 @@ from sampan import files
 from sampan.errors import CorruptError, NotFoundError
 from sampan.model import image as model
 from sampan.store import ingest, leases
-from sampan.store.entries import ID, LIST, annotations_of, name_of, named
+from sampan.store.entries import HISTORY, ID, LIST, annotations_of, history_of, name_of, named
 from sampan.store.images import INDEX
 
 TYPE_CHECKING = False
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sampan.store.images import ImageStore
 
 _PARTIAL_SECONDS = 7 * 86400.0  # how long a download that was cut may be resumed
+_HISTORY = 64  # names that are remembered
 _NESTING = 3  # indexes within indexes that are followed
 
 
@@ -33,8 +34,10 @@ def add(store: ImageStore, entry: Entry, names: Sequence[str]) -> None:
     with leases.store_lock(store.root_fd):
         entries = _without_names(store.entries(), names)
         for other in entries:
-            if other["digest"] == entry["digest"] and annotations_of(other).get(LIST):
-                entry["annotations"].setdefault(LIST, annotations_of(other)[LIST])
+            if other["digest"] == entry["digest"]:
+                for key in (LIST, HISTORY):  # what this pull need not know
+                    if annotations_of(other).get(key):
+                        entry["annotations"].setdefault(key, annotations_of(other)[key])
         mine = [named(entry, name) for name in names] or [named(entry, None)]
         # What is now known of the image replaces what its other entries say.
         for other in entries:
@@ -121,7 +124,7 @@ def _without_names(entries: Iterable[Entry], names: Sequence[str], keep: str = "
 
 
 def _write(store: ImageStore, entries: Iterable[Entry]) -> None:
-    entries = list(entries)
+    entries = _remember_names(list(entries))
     with_names = {entry["digest"] for entry in entries if name_of(entry)}
     document = {
         "schemaVersion": 2,
@@ -132,6 +135,22 @@ def _write(store: ImageStore, entries: Iterable[Entry]) -> None:
     }
     os.close(store.blobs.directory())  # completes the layout in a new store
     files.write_atomic(store.root_fd, INDEX, json.dumps(document, separators=(",", ":")).encode())
+
+
+def _remember_names(entries: list[Entry]) -> list[Entry]:
+    """Every entry of an image knows the names that the image has and had."""
+    histories: dict[str, list[str]] = {}
+    for entry in entries:
+        histories.setdefault(entry["digest"], []).append(name_of(entry))
+    for entry in entries:  # the present names come first
+        histories[entry["digest"]].extend(history_of(entry))
+    remembered: list[Entry] = []
+    for entry in entries:
+        annotations = dict(annotations_of(entry))
+        names = [name for name in dict.fromkeys(histories[entry["digest"]]) if name]
+        annotations[HISTORY] = ",".join(names[:_HISTORY])
+        remembered.append(dict(entry, annotations=annotations))
+    return remembered
 
 
 def _id(store: ImageStore, entry: Entry) -> str:
