@@ -96,6 +96,14 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> bool:
     return condition()
 
 
+def ended(pid: int) -> bool:
+    """Whether the process is gone, or a zombie that its parent has not taken yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def has_subordinate_ids() -> bool:
     import getpass
 

@@ -1,8 +1,9 @@
 """The contracts of the concerns: what a driver of each offers.
 
-A driver imports only `sampan.drivers`, `sampan.hookspecs`, `sampan.model`, `sampan.linux`, `sampan.files` and
-`sampan.errors`.  These are Protocols: a driver need not inherit.  A driver that lacks a feature says so with a
-typed answer (`features`, `Probe`), and the engine takes the ordinary path.
+A driver imports only `sampan.drivers`, `sampan.hookspecs`, `sampan.model`, `sampan.linux`,
+`sampan.files` and `sampan.errors`.  These are Protocols: a driver need not inherit.  A driver that
+lacks a feature says so with a typed answer (`features`, `Probe`), and the engine takes the
+ordinary path.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ ConfigTable = Mapping[str, tuple[type, Any, str]]  # key -> (type, default, help
 
 
 class LayerWriter(Protocol):
-    """Where a layer is unpacked: `fd` is the directory, empty at first (or a copy of the parent's tree)."""
+    """Where a layer is unpacked: `fd` is the directory, empty at first (or a copy of the parent's
+    tree).
+    """
 
     fd: int
     complete: bool  # True: holds the parent's tree too, and a whiteout means a removal
@@ -63,16 +66,19 @@ class Change(NamedTuple):
 class StorageDriver(Protocol):
     """Layers as directories and snapshots over them.
 
-    `prepare` is called as the user, on the hot path; every other method inside a user namespace of the store's
-    map, as its root, so that what belongs to a subordinate id can be made and removed.  Keys are names of at
-    most 64 characters out of [0-9a-z-]; a layer's key is its chain id's digest.
+    `prepare` is called as the user, on the hot path; every other method inside a user namespace of
+    the store's map, as its root, so that what belongs to a subordinate id can be made and removed.
+    Keys are names of at most 64 characters out of [0-9a-z-]; a layer's key is its chain id's
+    digest.
     """
 
     name: str
     features: frozenset[str]  # "independent-layers": a layer may be unpacked before its parent
 
     def layer(self, key: str, parent: str | None) -> AbstractContextManager[LayerWriter]:
-        """Write a layer; it exists under `key` when the block ends without an exception, and not before."""
+        """Write a layer; it exists under `key` when the block ends without an exception, and not
+        before.
+        """
         ...
 
     def lower(self, chain: Sequence[str]) -> list[int]:
@@ -80,7 +86,10 @@ class StorageDriver(Protocol):
         ...
 
     def prepare(self, key: str, chain: Sequence[str], *, readonly: bool = False) -> Snapshot:
-        """A snapshot over the chain (bottom first), made if it does not exist. NotFoundError: a lost layer."""
+        """A snapshot over the chain (bottom first), made if it does not exist.
+
+        NotFoundError: a lost layer.
+        """
         ...
 
     def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
@@ -180,8 +189,15 @@ class BuildHost(Protocol):
 
     idmap: IdMap
 
+    def find(self, name: str) -> str | None:
+        """The id of a stored image; None if there is none."""
+        ...
+
     def layer(self, write: Callable[[int], None]) -> str:
-        """A new layer: `write(dir_fd)` fills an empty directory as root of the map. Returns the diff_id."""
+        """A new layer: `write(dir_fd)` fills an empty directory as root of the map.
+
+        Returns the diff_id.
+        """
         ...
 
     def commit(

@@ -93,7 +93,7 @@ class Supervisor:
     def _create(self) -> Process:
         """Mount, finish the document, and let the runtime create the container."""
         for name in ("rootfs", "etc"):
-            os.mkdir(name, 0o700, dir_fd=self.bundle_fd)
+            os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         surroundings.mount_root(self.plan["snapshot"], self.bundle_fd)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
         surroundings.make_etc(
@@ -274,8 +274,8 @@ class Supervisor:
 
     def _clean(self) -> None:
         """Remove the bundle; with --rm the container too."""
-        libc.umount(f"{self.plan['bundle']}/etc")
-        libc.umount(f"{self.plan['bundle']}/rootfs")
+        for name in ("etc", "rootfs"):
+            surroundings.unmount(f"{self.plan['bundle']}/{name}")
         if not self.options["rm"]:
             for name in ("rootfs", "etc"):
                 os.rmdir(name, dir_fd=self.bundle_fd)

@@ -3,11 +3,12 @@ mount namespace, so that the kernel takes all of it back when the last process e
 
 from __future__ import annotations
 
+import errno
 import os
 
 from sampan import files
 from sampan.errors import SampanError, UnsupportedError
-from sampan.linux import mounts, paths
+from sampan.linux import libc, mounts, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ def mount_root(snapshot: Snapshot, bundle_fd: int) -> None:
     finally:
         os.close(target)
         os.chdir("/")
+
+
+def unmount(path: str) -> None:
+    """Take a mount away, if there is one."""
+    try:
+        libc.umount(path)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
 
 
 def make_etc(bundle_fd: int, record: Record, hostname: str, *, host_network: bool) -> None:
