@@ -1,0 +1,165 @@
+"""What the engine offers a builder: layers, images, and those that are there already."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sampan import files
+from sampan.errors import CorruptError, NotFoundError
+from sampan.linux import userns
+from sampan.model import image as documents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from sampan.engine import Engine
+    from sampan.store.images import Image
+    from sampan.store.layers import LayerSource
+    from sampan.store.leases import Lease
+
+PLACE = "building"  # directories in which layers are made
+CHUNK = 1 << 20
+
+
+class Host:
+    """A `sampan.drivers.BuildHost` over the engine's stores; `lease` keeps its blobs until it ends."""
+
+    def __init__(self, engine: Engine, lease: Lease, tell: Callable[[str], object]) -> None:
+        self.idmap = engine.idmap
+        self._engine, self._lease, self._tell = engine, lease, tell
+        self._layers: dict[str, LayerSource] = {}
+
+    def progress(self, text: str) -> None:
+        self._tell(text)
+
+    def find(self, name: str) -> str | None:
+        """The id of the image of that name or id; None if there is none, or a damaged one."""
+        try:
+            image = self._engine.images.resolve(name)
+            for layer in image.layers:
+                if not self._engine.blobs.has(layer.digest):
+                    return None
+            return image.id
+        except (NotFoundError, CorruptError):
+            return None
+
+    def layer(self, write: Callable[[int], None]) -> str:
+        """A new layer of what `write` puts into an empty directory; returns its diff_id."""
+        place = files.open_directory(PLACE, dir_fd=self._engine.root_fd, create=True)
+        try:
+            archive = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=place)
+            try:
+                userns.run(self.idmap, lambda: _fill(place, archive, write))
+                return self._keep(archive)
+            finally:
+                os.close(archive)
+        finally:
+            os.close(place)
+
+    def commit(
+        self, diff_ids: Sequence[str], config: Mapping[str, Any], tags: Sequence[str]
+    ) -> str:
+        """Store and list the image; `config` is its configuration, without platform and rootfs."""
+        from sampan.model import platform
+
+        machine = platform.host()
+        document: dict[str, Any] = {
+            **config,
+            "architecture": machine.architecture,
+            "os": machine.os,
+            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        }
+        chain = [self._layers[diff_id] for diff_id in diff_ids]
+        self._unpack(chain)
+        data = _encode(document)
+        image_id = self._engine.blobs.put(data, self._lease)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": documents.OCI_MANIFEST,
+            "config": {"mediaType": documents.OCI_CONFIG, "digest": image_id, "size": len(data)},
+            "layers": [
+                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
+                for layer in chain
+            ],
+        }
+        digest = self._engine.blobs.put(_encode(manifest), self._lease)
+        return self._engine.images.add(digest, tags).id
+
+    def _keep(self, archive: int) -> str:
+        """Compress the archive into a blob; its diff_id."""
+        import hashlib
+
+        from isal import isal_zlib
+
+        from sampan.store.layers import LayerSource
+
+        plain = hashlib.sha256()
+        packer: Any = isal_zlib.compressobj(2, isal_zlib.DEFLATED, 31)  # pyright: ignore
+        offset = 0
+        with self._engine.blobs.writer(self._lease) as writer:
+            while chunk := os.pread(archive, CHUNK, offset):
+                offset += len(chunk)
+                plain.update(chunk)
+                if packed := packer.compress(chunk):
+                    writer.write(packed)
+            writer.write(packer.flush())
+            digest, size = writer.commit(), writer.size
+        diff_id = f"sha256:{plain.hexdigest()}"
+        self._layers[diff_id] = LayerSource(diff_id, digest, documents.OCI_LAYER_GZIP, size)
+        return diff_id
+
+    def _unpack(self, chain: Sequence[LayerSource]) -> None:
+        missing = self._engine.layers.missing(chain)
+        if not missing:
+            return
+        with self._engine.layers.unpacker(chain) as unpacker:
+            for index in missing:
+                fd = self._engine.blobs.open(chain[index].digest)
+                try:
+                    unpacker.submit(index, fd)
+                finally:
+                    os.close(fd)
+            for notice in unpacker.finish():
+                self._tell(notice)
+
+
+def _fill(place: int, archive: int, write: Callable[[int], None]) -> None:
+    """In the user namespace: fill a directory and write it down as tar."""
+    from sampan.store.tarwriter import TarWriter
+
+    for name in os.listdir(place):
+        if files.is_abandoned(name):
+            files.remove_tree(place, name)
+    os.umask(0o022)
+    name = files.temporary_name()
+    directory = files.open_directory(name, dir_fd=place, create=True)
+    try:
+        write(directory)
+        with open(archive, "wb", buffering=CHUNK, closefd=False) as file:
+            epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+            writer = TarWriter(file.write, int(epoch) if epoch.isdigit() else None)
+            writer.tree(directory)
+            writer.close()
+    finally:
+        os.close(directory)
+        files.remove_tree(place, name)
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    """JSON that is the same for the same document."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def build_host_image(
+    engine: Engine, words: str, tell: Callable[[str], object] = lambda text: None
+) -> Image:
+    """The image of programs of this machine ("sh,ls"); made again only when one of them changed."""
+    from sampan.drivers import BuildRequest
+
+    builder = engine.driver("build", "host")
+    with engine.images.lease() as lease:
+        image_id = builder.build(BuildRequest(words, (), {}), Host(engine, lease, tell))
+    return engine.images.resolve(image_id)
