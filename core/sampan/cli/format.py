@@ -77,7 +77,7 @@ def render_rows(
         return align(table).removesuffix("\n")
     if template.startswith("table "):
         known = {key: header for header, key in columns} | dict(headers or {})
-        parsed = Template(template[6:].strip())
+        parsed = Template(template[6:].strip(), columns=True)
         lines = [parsed.render(_Headers(known))] if heading else []
         lines += [parsed.render(row, escape) for row in rows]
         return align([line.rstrip("\n").split("\t") for line in lines]).removesuffix("\n")

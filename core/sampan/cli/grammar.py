@@ -23,15 +23,18 @@ def bad_format(template: str, why: str) -> UsageError:
     return UsageError(f'bad format "{template[:120]}"', why)
 
 
-def pieces(text: str) -> Iterator[tuple[bool, str]]:
-    """(is it an action, text) in turn, with {{- and -}} applied and \\t and \\n in the text
-    read.
+def pieces(text: str, columns: bool = False) -> Iterator[tuple[bool, str]]:
+    """(is it an action, text) in turn; {{- and -}} are applied, backslash-t and -n are read.
+
+    columns: spaces in the text separate columns, as podman has it in `table` formats.
     """
     at, trim = 0, False
     while True:
         begin = text.find("{{", at)
         plain = text[at:] if begin < 0 else text[at:begin]
         plain = plain.replace("\\t", "\t").replace("\\n", "\n")
+        if columns:
+            plain = _tabbed(plain)
         if trim:
             plain = plain.lstrip(_SPACE)
         if begin < 0:
@@ -48,6 +51,17 @@ def pieces(text: str) -> Iterator[tuple[bool, str]]:
         if plain:
             yield False, plain
         yield True, (action[:-1] if trim else action).strip()
+
+
+def _tabbed(text: str) -> str:
+    """Each run of spaces as one tab."""
+    out = ""
+    for character in text:
+        if character != " ":
+            out += character
+        elif not out.endswith("\t"):
+            out += "\t"
+    return out
 
 
 def _action_end(text: str, at: int) -> int:

@@ -45,9 +45,9 @@ _UNSUPPORTED = frozenset(("define", "template", "block", "break", "continue"))
 class Template:
     """A parsed template. `text` is kept for messages."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, columns: bool = False) -> None:
         self.text = text
-        self._pieces = list(pieces(text))
+        self._pieces = list(pieces(text, columns))
         self._at = 0
         self._nodes, ended = self._block(())
         if ended:

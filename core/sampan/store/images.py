@@ -185,6 +185,13 @@ class ImageStore:
 
         return Lease(self.root_fd)
 
+    def leased(self) -> set[str]:
+        """What operations in progress want to keep: digests, and `layer:KEY`."""
+        from sampan.store import leases
+
+        with leases.store_lock(self.root_fd):
+            return leases.leased(self.root_fd)
+
     def add(
         self,
         digest: str,

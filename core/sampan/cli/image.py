@@ -1,0 +1,39 @@
+"""sampan image: the verbs on images, each in its own module, loaded when it is typed."""
+
+from __future__ import annotations
+
+from sampan.errors import UsageError
+
+VERBS = {  # name: (module, function, one line)
+    "exists": ("image_inspect", "exists", "Leave with 0 if the image exists, 1 if not"),
+    "history": ("history", "main", "Show the history of an image"),
+    "inspect": ("image_inspect", "inspect", "Show images in detail"),
+    "list": ("images", "main", "List images"),
+    "ls": ("images", "main", "List images"),
+    "prune": ("image_inspect", "prune", "Remove untagged images"),
+    "pull": ("pull", "main", "Pull images from a registry"),
+    "rm": ("rmi", "main", "Remove images"),
+    "tag": ("tag", "main", "Give an image another name"),
+    "untag": ("untag", "main", "Take names from an image"),
+}
+
+
+def main(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h"):
+        print(_overview())
+        return 0 if words else 125
+    if words[0] not in VERBS:
+        raise UsageError(
+            f"unrecognized command 'sampan image {words[0]}'", "", "see 'sampan image --help'"
+        )
+    import importlib
+
+    module_name, function, _ = VERBS[words[0]]
+    module = importlib.import_module(f"sampan.cli.{module_name}")
+    return int(getattr(module, function)(words[1:]) or 0)
+
+
+def _overview() -> str:
+    rows = [f"  {name:10}{text}" for name, (_, _, text) in sorted(VERBS.items())]
+    head = ["Manage images", "", "Usage:", "  sampan image [command]", "", "Available Commands:"]
+    return "\n".join([*head, *rows])

@@ -1,0 +1,122 @@
+"""What a pull shows on standard error: bars on a terminal, lines elsewhere, nothing with --quiet.
+
+The engine sees `sampan.engine.pull.Progress`.  rich is imported for a terminal only, and its
+refreshing thread is left out: the unpacker forks, which wants a process of one thread, so the
+bars are drawn from the updates.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sampan.cli.format import escape
+from sampan.engine.pull import Silent
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+_INTERVAL = 0.1  # seconds between two drawings
+
+
+class Quiet(Silent):
+    """No word."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class Lines(Quiet):
+    """podman's lines, one a blob."""
+
+    def note(self, text: str) -> None:
+        os.write(2, f"{escape(text)}\n".encode(errors="backslashreplace"))
+
+    def begin(self, digest: str, size: int, kind: str) -> None:
+        self.note(f"Copying {kind} {digest}")
+
+
+class Bars(Quiet):
+    """A bar for each blob that is being received."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+        from rich.progress import Progress as RichProgress
+
+        self._lock = threading.Lock()
+        self._drawn = 0.0
+        self._tasks: dict[str, TaskID] = {}
+        self._bars: RichProgress = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TextColumn("{task.fields[outcome]}"),
+            console=Console(file=sys.stderr),
+            auto_refresh=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._bars.refresh()
+            self._bars.stop()
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            self._bars.console.print(escape(text), markup=False, highlight=False)
+
+    def begin(self, digest: str, size: int, kind: str) -> None:
+        with self._lock:
+            self._tasks[digest] = self._bars.add_task(
+                f"Copying {kind} {digest[7:19]}", total=size, outcome=""
+            )
+            self._draw(force=True)
+
+    def update(self, digest: str, received: int) -> None:
+        with self._lock:
+            self._bars.update(self._tasks[digest], completed=received)
+            self._draw()
+
+    def end(self, digest: str, outcome: str) -> None:
+        with self._lock:
+            task = self._tasks.get(digest)
+            if task is not None:
+                total = self._bars.tasks[task].total or 0
+                self._bars.update(task, completed=total, outcome=outcome)
+                self._draw(force=True)
+
+    def _draw(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if force or now - self._drawn >= _INTERVAL:
+            self._drawn = now
+            self._bars.refresh()
+
+
+def show(quiet: bool = False) -> Quiet:
+    """`with show(quiet) as progress: pull(..., progress=progress)`."""
+    if quiet:
+        return Quiet()
+    return Bars() if sys.stderr.isatty() else Lines()
