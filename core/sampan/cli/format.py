@@ -7,7 +7,6 @@ and tab.
 
 from __future__ import annotations
 
-from sampan.cli.template import Template
 from sampan.cli.values import text_of, to_json
 
 TYPE_CHECKING = False
@@ -45,6 +44,8 @@ def render(template: str, value: object) -> str:
     """A template over one value; `json` alone gives the value as indented JSON."""
     if template == "json":
         return json_text(value)
+    from sampan.cli.template import Template
+
     return Template(template).render(value, escape_lines)
 
 
@@ -75,6 +76,8 @@ def render_rows(
         table = [[header for header, _ in columns]] if heading else []
         table += [[_cell(row, key) for _, key in columns] for row in rows]
         return align(table).removesuffix("\n")
+    from sampan.cli.template import Template
+
     if template.startswith("table "):
         known = {key: header for header, key in columns} | dict(headers or {})
         parsed = Template(template[6:].strip(), columns=True)

@@ -5,8 +5,7 @@ Docker's additions).
 from __future__ import annotations
 
 from sampan.cli.printf import printf
-from sampan.cli.values import NO_VALUE, is_number, text_of, to_json, truth
-from sampan.model.image import is_object
+from sampan.cli.values import NO_VALUE, is_number, is_object, text_of, to_json, truth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

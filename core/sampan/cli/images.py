@@ -48,7 +48,8 @@ def main(words: list[str]) -> int:
             f'"{values["sort"]}" is not a valid field for sorting. Choose from: {", ".join(SORTS)}',
         )
     found = chosen(make_engine(), filters, names)
-    rows = [row for image in found for row in rows_of(image, full=values["no_trunc"])]
+    patterns = names + [text[10:] for text in filters if text.startswith("reference=")]
+    rows = [row for image in found for row in rows_of(image, patterns, values)]
     _sort(rows, values["sort"])
     if values["quiet"] and values["format"] != "json":
         for image_id in dict.fromkeys(row["ID"] for row in rows):
@@ -84,12 +85,17 @@ def columns(values: dict[str, Any]) -> list[tuple[str, str]]:
     return shown
 
 
-def rows_of(image: Image, *, full: bool) -> list[dict[str, Any]]:
-    """A row for each tag; one for an image that has none."""
-    rows: list[dict[str, Any]] = []
-    for name in image.names or [""]:
-        repository, tag = _split(image, name)
-        rows.append(_row(image, repository, tag, full))
+def rows_of(image: Image, patterns: list[str], values: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each tag, or each that was asked for; one for an image that has none."""
+    names = image.names
+    if patterns:
+        from sampan.engine.image_filters import matches
+
+        names = [name for name in names if any(matches(name, one) for one in patterns)]
+    rows = [_row(image, *_split(image, name), values["no_trunc"]) for name in names or [""]]
+    if any(word in (values["format"] or "") for word in ("Labels", "json")):
+        for row in rows:
+            row["Labels"] = image.labels  # costs a look into the image's configuration
     return rows
 
 
@@ -120,7 +126,7 @@ def _row(image: Image, repository: str, tag: str, full: bool) -> dict[str, Any]:
         "CreatedTime": stamp,
         "Size": human_size(image.size),
         "VirtualSize": human_size(image.size),
-        "Labels": image.labels,
+        "Labels": {},
         "Names": image.names,
         "History": ", ".join(image.names_history),
         "RepoTags": image.names,

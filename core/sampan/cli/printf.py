@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sampan.cli.values import is_number, text_of
-from sampan.model.image import is_list
+from sampan.cli.values import is_list, is_number, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from sampan.cli import functions
 from sampan.cli.grammar import Parser, bad_format, pieces
-from sampan.cli.values import NO_VALUE, text_of, truth
-from sampan.model.image import is_list, is_object
+from sampan.cli.values import NO_VALUE, is_list, is_object, text_of, truth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

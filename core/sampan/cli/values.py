@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
-from sampan.model.image import is_list, is_object
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeGuard
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 class NoValue:
@@ -61,5 +65,7 @@ def jsonable(value: Any) -> Any:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
+    import json  # a plain table needs none
+
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(jsonable(value), ensure_ascii=False, indent=indent, separators=separators)
