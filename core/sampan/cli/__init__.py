@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERBS = {  # name: (module, one line)
     "create": ("create", "Create a container without starting it"),
+    "exec": ("exec", "Run a further command in a running container"),
     "history": ("history", "Show the history of an image"),
     "image": ("image", "Manage images"),
     "images": ("images", "List images"),
@@ -39,14 +40,22 @@ VERBS = {  # name: (module, one line)
     "version": ("version", "Show the version"),
     "wait": ("wait", "Wait until containers end"),
 }
-CONTAINER = {
-    name: name
-    for name in ("create", "inspect", "kill", "logs", "ps", "rm", "run", "start", "stop", "wait")
-} | {
-    "ls": "ps",
-    "list": "ps",
+CONTAINER = {  # sampan container NAME: module
+    "create": "create",
+    "exec": "exec",
     "exists": "exists",
+    "inspect": "inspect",
+    "kill": "kill",
+    "list": "ps",
+    "logs": "logs",
+    "ls": "ps",
     "prune": "container_prune",
+    "ps": "ps",
+    "rm": "rm",
+    "run": "run",
+    "start": "start",
+    "stop": "stop",
+    "wait": "wait",
 }
 MONITORED = ("run", "start")
 GLOBAL = {  # flag: settings key
@@ -137,11 +146,10 @@ def _spawn() -> Spawned:
     """The monitor, forked while this process is still small."""
     from sampan.cli import context
     from sampan.engine.spawn import spawn
-
-    if os.getuid() == 0:
-        return spawn(context.engine().idmap)
     from sampan.linux import userns
 
+    if userns.is_host_root():
+        return spawn(context.engine().idmap)
     return spawn(userns.default_map(os.getuid(), os.getgid()))
 
 

@@ -103,6 +103,7 @@ def replace(engine: Engine, values: dict[str, Any]) -> None:
 def run(
     engine: Engine, spawned: Spawned, image: Image, chosen: RunOptions, values: dict[str, Any]
 ) -> int:
+    from sampan.engine import terminal
     from sampan.engine.attach import Attached, parse_keys
     from sampan.engine.create import create
 
@@ -126,7 +127,7 @@ def run(
             created.snapshot,
             attach=attached.fds,
             preserve=preserve,
-            size=attached.size() if chosen["tty"] else None,
+            size=terminal.size() if chosen["tty"] else None,
         )
         attached.handed_over()
         _write_pids(values, pid, spawned.pid)

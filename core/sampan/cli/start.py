@@ -27,6 +27,7 @@ VERB = Verb(
 
 def main(words: list[str], spawned: Spawned) -> int:
     from sampan.engine import run as starting
+    from sampan.engine import terminal
     from sampan.engine.attach import Attached, parse_keys
     from sampan.engine.spawn import spawn
 
@@ -51,7 +52,7 @@ def main(words: list[str], spawned: Spawned) -> int:
         stdin = values["interactive"] and chosen["stdin"]
         with Attached(tty=chosen["tty"], stdin=stdin, detach_keys=keys) as attached:
             attached.forward_signals(monitor, proxy=values["sig_proxy"])
-            size = attached.size() if chosen["tty"] else None
+            size = terminal.size() if chosen["tty"] else None
             starting.start(engine, monitor, container.record, attach=attached.fds, size=size)
             attached.handed_over()
             codes.append(attached.wait(monitor) or 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 
+from sampan.engine import terminal
 from sampan.errors import SampanError
 from sampan.linux import signals
 
@@ -42,16 +43,6 @@ class Attached:
             source, self._pump = os.pipe()
         self.fds = [source, 1, 2]
 
-    def size(self) -> tuple[int, int] | None:
-        """(rows, columns) of the terminal."""
-        for fd in (0, 1, 2):
-            try:
-                columns, rows = os.get_terminal_size(fd)
-                return rows, columns
-            except OSError:
-                continue
-        return None
-
     def __enter__(self) -> Attached:
         if self.tty and self._pump >= 0:
             import termios
@@ -84,7 +75,7 @@ class Attached:
             _quietly(spawned, {"kind": "signal", "number": number})
 
         def resize(_: int, __: object) -> None:
-            if size := self.size():
+            if size := terminal.size():
                 _quietly(spawned, {"kind": "resize", "rows": size[0], "columns": size[1]})
 
         if proxy:

@@ -17,9 +17,8 @@ from sampan.settings import ROOT_RANGE
 
 def assume(root: str, run_dir: str) -> IdMap:
     """The id map of the caller; started by root, become the range's first id."""
-    uid = os.getuid()
-    if uid != 0:
-        return userns.default_map(uid, os.getgid())
+    if not userns.is_host_root():
+        return userns.default_map(os.getuid(), os.getgid())
     idmap = _root_map()
     first_uid, first_gid = idmap.uids[0][1], idmap.gids[0][1]
     for path in (root, run_dir):

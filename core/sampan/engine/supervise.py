@@ -6,16 +6,13 @@ snapshot, and which plugins to load.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
-import struct
-import termios
 import time
 
 from sampan import files
-from sampan.engine import Engine, surroundings
+from sampan.engine import Engine, surroundings, terminal
 from sampan.engine.logfile import LogWriter, stamp
 from sampan.engine.monitor import send
 from sampan.engine.streams import Client, Streams
@@ -125,6 +122,9 @@ class Supervisor:
                 self._set_zone(root)
         finally:
             os.close(root)
+        if self.tty and self.plan.get("size"):
+            rows, columns = self.plan["size"]
+            spec["process"]["consoleSize"] = {"height": rows, "width": columns}
         explicit = any(word.startswith("HOME=") for word in spec["process"]["env"])
         return oci.finish(spec, user, explicit_home=explicit)
 
@@ -160,8 +160,6 @@ class Supervisor:
             _, fds = sockets.receive(self._console, 1)
             self._console.close()
             master = fds[0]
-            if self.plan.get("size"):
-                set_size(master, *self.plan["size"])
             streams = Streams(
                 {master: b"stdout"}, master if self.options["stdin"] else -1, log, tty=True
             )
@@ -236,7 +234,7 @@ class Supervisor:
         if kind == "signal":
             _signal(pidfd, message["number"])
         elif kind == "resize" and self.tty:
-            set_size(self._master, message["rows"], message["columns"])
+            terminal.set_size(self._master, message["rows"], message["columns"])
         elif kind == "attach":
             streams.clients.append(Client(sock, fds, message["stdin"] and streams.stdin >= 0))
 
@@ -298,8 +296,3 @@ def _signal(pidfd: int, number: int) -> None:
         libc.call("pidfd_send_signal", pidfd, number, None, 0)
     except ProcessLookupError:
         return
-
-
-def set_size(fd: int, rows: int, columns: int) -> None:
-    """The window size of a terminal, in characters."""
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))

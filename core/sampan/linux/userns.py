@@ -43,6 +43,13 @@ class IdMap:
         )
 
 
+def is_host_root() -> bool:
+    """Root of the initial user namespace; uid 0 of a container is an ordinary user."""
+    if os.getuid() != 0:
+        return False
+    return (_read("/proc/self/uid_map") or "").split() == ["0", "0", "4294967295"]
+
+
 def subordinate_ranges(path: str, uid: int, name: str | None) -> list[tuple[int, int]]:
     """(first, count) of each line of /etc/subuid or /etc/subgid for the user, by name or number."""
     try:
@@ -95,7 +102,7 @@ def enter(idmap: IdMap) -> None:
     """
     pid = os.getpid()
     if (
-        os.getresuid()[2] == 0 and idmap.uids[0][1] != 0
+        os.getresuid()[2] == 0 and idmap.uids[0][1] != 0 and is_host_root()
     ):  # root that has stepped down: its saved id is 0
         helpers = [("the id map", *_root_helper(pid, idmap))]
         _unshare()

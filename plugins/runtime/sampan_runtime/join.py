@@ -52,7 +52,7 @@ def become_and_execute(
     processes.die_with_parent()
     if process.get("terminal"):
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        console.take(console.open_console(root, io.console, bind=False))
+        console.take(console.open_console(root, io.console, process.get("consoleSize"), bind=False))
         os.close(root)
     else:
         os.setsid()

@@ -179,7 +179,11 @@ def _init(
     if _has(spec, "network"):
         _loopback_up()
     root.make_directory(process["cwd"])
-    peer = console.open_console(root.fd, io.console) if process.get("terminal") else -1
+    peer = (
+        console.open_console(root.fd, io.console, process.get("consoleSize"))
+        if process.get("terminal")
+        else -1
+    )
     root.enter()
     sockets.send(sock, b"ready")
     if sockets.receive(sock)[0] != b"start":

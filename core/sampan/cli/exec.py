@@ -1,0 +1,70 @@
+"""sampan exec."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.context import engine as make_engine
+from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
+from sampan.errors import UnsupportedError
+from sampan.linux import signals
+from sampan.model import options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.engine.execute import ExecOptions, Joined
+
+VERB = Verb(
+    "exec",
+    "Run a further command in a running container",
+    "CONTAINER COMMAND [ARG...]",
+    [
+        Option("--detach -d", FLAG, "Run in the background"),
+        Option("--detach-keys", help="Keys that detach", metavar="KEYS"),
+        Option("--env -e", LIST, "Set an environment variable", "NAME[=VALUE]"),
+        Option("--env-file", LIST, "Read environment variables from a file", "FILE"),
+        Option("--interactive -i", FLAG, "Keep stdin open"),
+        Option("--preserve-fds", INTEGER, "Pass this many further descriptors", default=0),
+        Option("--privileged", FLAG, "Every capability of the user namespace"),
+        Option("--tty -t", FLAG, "Give the command a terminal"),
+        Option("--user -u", help="Who runs the command", metavar="USER[:GROUP]"),
+        Option("--workdir -w", help="Working directory", metavar="PATH"),
+    ],
+    minimum=2,
+    interspersed=False,
+)
+
+
+def main(words: list[str]) -> int:
+    from sampan.engine.execute import execute
+
+    values, arguments = parse(VERB, words)
+    if values["detach"]:
+        raise UnsupportedError("sampan exec --detach", "is not there yet", "run it with & instead")
+    engine = make_engine()
+    chosen: ExecOptions = {
+        "command": arguments[1:],
+        "env": options.environment(values["env"], values["env_file"], os.environ),
+        "user": values["user"] or "",
+        "workdir": values["workdir"] or "",
+        "tty": values["tty"],
+        "stdin": values["interactive"],
+        "privileged": values["privileged"],
+        "preserve_fds": values["preserve_fds"],
+    }
+    return wait(execute(engine, arguments[0], chosen), stdin=values["interactive"])
+
+
+def wait(joined: Joined, *, stdin: bool) -> int:
+    """Pump the terminal if there is one, forward signals, and return the exit status."""
+    if joined.master >= 0:
+        from sampan.engine.terminal import relay
+
+        relay(joined.master, stdin=stdin)
+    else:
+        signals.ignore(
+            signals.SIGINT
+        )  # a terminal sends it to the whole group: the command decides
+    _, status = os.waitpid(joined.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code

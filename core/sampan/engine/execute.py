@@ -1,0 +1,158 @@
+"""exec: a further process in a running container, as a child of the command.
+
+The command's own descriptors become the process's streams, so nothing relays them; only a terminal needs a pump.
+The child joins the container's user namespace, of which the caller is the owner, and the runtime does the rest.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.engine import terminal
+from sampan.errors import InUseError, SampanError
+from sampan.linux import libc, paths, processes, sockets
+from sampan.model import spec as oci
+from sampan.model import users
+from sampan.model.contract import Io
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypedDict
+
+    from sampan.engine import Engine
+    from sampan.store.containers import Container
+
+    class ExecOptions(TypedDict):
+        command: list[str]
+        env: dict[str, str]
+        user: str
+        workdir: str
+        tty: bool
+        stdin: bool
+        privileged: bool
+        preserve_fds: int
+
+
+class Joined:
+    """A started process: pid of the child that stands for it, and the pty's master (or -1)."""
+
+    __slots__ = ("master", "pid")
+
+    def __init__(self, pid: int, master: int) -> None:
+        self.pid, self.master = pid, master
+
+
+def execute(engine: Engine, word: str, chosen: ExecOptions) -> Joined:
+    """Start the process; SampanError with status 126 or 127 if the program cannot be executed."""
+    container = engine.containers.get(word)
+    if container.state != "running" or container.run is None:
+        raise InUseError(
+            f"cannot exec in container {container.id[:12]}",
+            f"container state improper: it is {container.state}, and must be running",
+            f"sampan start {word}",
+        )
+    engine.driver("runtime", container.record["runtime"])  # loaded before the namespaces are joined
+    ours, theirs = sockets.pair()
+    console, their_console = sockets.pair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        console.close()
+        _child(engine, container, chosen, theirs, their_console)
+    theirs.close()
+    their_console.close()
+    data, fds = sockets.receive(ours, 1)
+    ours.close()
+    if data:
+        import json
+
+        os.waitpid(pid, 0)
+        what, why, hint, status = json.loads(data)
+        raise SampanError(what, why, hint, exit_status=status)
+    master = -1
+    if chosen["tty"]:
+        _, fds = sockets.receive(console, 1)
+        master = fds[0]
+    console.close()
+    return Joined(pid, master)
+
+
+def _child(
+    engine: Engine,
+    container: Container,
+    chosen: ExecOptions,
+    report: sockets.Socket,
+    console: sockets.Socket,
+) -> None:
+    """Join the user namespace, run the process, and end as it ends."""
+    import json
+
+    try:
+        run = container.run
+        assert run is not None
+        spec = engine.containers.spec(container.id)
+        process = _process(container, spec, chosen)
+        pidfd = processes.open_if_same(run["pid"], run["start_time"])
+        if pidfd is None:
+            raise InUseError("cannot join the container", "its first process has ended")
+        libc.prctl(libc.PR_SET_DUMPABLE, 0)
+        libc.setns(pidfd, libc.CLONE_NEWUSER)
+        os.close(pidfd)
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        runtime = engine.driver("runtime", container.record["runtime"])
+        keep = tuple(range(3, 3 + chosen["preserve_fds"]))
+        stdin = 0 if chosen["stdin"] else os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        io = Io(stdin, 1, 2, console.fileno(), keep)
+        started = runtime.exec(run["pid"], run["start_time"], spec, process, io)
+        report.close()
+        console.close()
+        _, status = os.waitpid(started.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        os._exit(code if code >= 0 else 128 - code)
+    except BaseException as error:
+        if isinstance(error, SampanError):
+            told = [error.what, error.why, error.hint, error.exit_status]
+        else:
+            told = ["cannot exec in the container", f"{type(error).__name__}: {error}", "", 125]
+        sockets.send(report, json.dumps(told).encode())
+    finally:
+        os._exit(125)
+
+
+def _process(container: Container, spec: dict[str, Any], chosen: ExecOptions) -> dict[str, Any]:
+    """The OCI process: the container's own, with what was asked for."""
+    run = container.run
+    assert run is not None
+    root = os.open(f"/proc/{run['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        user = users.resolve(
+            chosen["user"] or container.record["options"]["user"],
+            paths.read_in_root(root, "/etc/passwd"),
+            paths.read_in_root(root, "/etc/group"),
+            container.record["options"]["group_add"],
+        )
+    finally:
+        os.close(root)
+    process = dict(spec["process"])
+    environment = dict(entry.split("=", 1) for entry in process["env"])
+    if chosen["tty"]:
+        environment.setdefault("TERM", "xterm")
+    environment.update(chosen["env"])
+    process["env"] = [f"{name}={value}" for name, value in environment.items()]
+    process |= {
+        "args": chosen["command"],
+        "cwd": chosen["workdir"] or process["cwd"],
+        "terminal": chosen["tty"],
+    }
+    if chosen["tty"] and (size := terminal.size()):
+        process["consoleSize"] = {"height": size[0], "width": size[1]}
+    if chosen["privileged"]:
+        every = oci.capability_set([], [], True)
+        process["capabilities"] = {
+            **process["capabilities"],
+            "bounding": every,
+            "permitted": every,
+            "effective": every,
+        }
+    return oci.finish({"process": process}, user, explicit_home="HOME" in environment)["process"]  # type: ignore[no-any-return]
