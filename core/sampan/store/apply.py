@@ -14,10 +14,9 @@ import errno
 import os
 import stat
 
-from sampan.errors import SampanError, UnsupportedError, from_os_error
+from sampan.errors import SampanError, from_os_error
 from sampan.linux import overlay
-from sampan.store.pax import corrupt, show
-from sampan.store.tar import (
+from sampan.store.entry import (
     BLOCK_DEVICE,
     CHAR,
     DIRECTORY,
@@ -26,8 +25,10 @@ from sampan.store.tar import (
     LINK,
     SYMLINK,
     Entry,
-    TarReader,
+    clean,
 )
+from sampan.store.metadata import Metadata
+from sampan.store.pax import corrupt, show
 from sampan.store.tree import Tree
 
 TYPE_CHECKING = False
@@ -37,13 +38,11 @@ if TYPE_CHECKING:
     from sampan.drivers import LayerWriter
     from sampan.linux.userns import IdMap
     from sampan.store.sidecar import SidecarWriter
+    from sampan.store.tar import TarReader
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
-# Attributes with a meaning to the union file systems: set, they would hide or redirect what lies
-# below.
-RESERVED = b"user.overlay.", b"user.fuseoverlayfs.", b"trusted."
 COPY = 1 << 20
 
 
@@ -61,9 +60,8 @@ class Applier:
         sidecar: SidecarWriter,
         stack: Callable[[], list[int]],
     ) -> None:
-        self._writer, self._idmap, self._sidecar, self._stack = writer, idmap, sidecar, stack
-        self._single = idmap.single
-        self._owners: dict[tuple[int, int], bool] = {(0, 0): False}
+        self._sidecar, self._stack = sidecar, stack
+        self._meta = Metadata(idmap, sidecar)
         self.tree = Tree(root, writer, sidecar.forget)
         self._kinds = {
             DIRECTORY: self._directory,
@@ -73,7 +71,6 @@ class Applier:
             CHAR: self._device,
             BLOCK_DEVICE: self._device,
         }
-        self.counts = {"owners": 0, "devices": 0, "attributes": 0}
 
     def run(self, reader: TarReader) -> None:
         """Apply every entry of the archive."""
@@ -87,7 +84,7 @@ class Applier:
 
     def notices(self) -> dict[str, int]:
         """How often something could not be done as the archive says."""
-        return {**self.counts, "duplicates": self.tree.duplicates}
+        return {**self._meta.counts, "duplicates": self.tree.duplicates}
 
     def entry(self, entry: Entry, reader: TarReader) -> None:
         path = clean(entry.name)
@@ -118,18 +115,18 @@ class Applier:
         if entry.type != DIRECTORY:
             raise corrupt(entry.name, "only a directory can be the root")
         root = self.tree.root
-        mode, owned = self._owner(entry, b"")
+        mode, owned = self._meta.owner(entry, b"")
         if owned:
             os.fchown(root, entry.uid, entry.gid)
         self.tree.root_directory(mode, entry.mtime_ns)
         if entry.xattrs:
-            self._attributes(entry, root, b".", b"")
+            self._meta.attributes(entry, root, b".", b"")
 
     def _file(self, entry: Entry, parent: int, base: bytes, path: bytes, reader: TarReader) -> None:
         mode = entry.mode
         owned = False
         if entry.uid or entry.gid:
-            mode, owned = self._owner(entry, path)
+            mode, owned = self._meta.owner(entry, path)
         try:
             fd = os.open(base, _NEW, mode & 0o777, dir_fd=parent)
         except FileExistsError:
@@ -148,18 +145,18 @@ class Applier:
             if mode & 0o7000:
                 os.fchmod(fd, mode)
             if entry.xattrs:
-                self._attributes(entry, parent, base, path)
+                self._meta.attributes(entry, parent, base, path)
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
 
     def _directory(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
-        mode, owned = self._owner(entry, path)
+        mode, owned = self._meta.owner(entry, path)
         existed = self.tree.directory(parent, base, path, mode, entry.mtime_ns)
-        if owned or (existed and not self._single):
+        if owned or (existed and not self._meta.single):
             os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         if entry.xattrs:
-            self._attributes(entry, parent, base, path)
+            self._meta.attributes(entry, parent, base, path)
 
     def _symlink(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
         if not entry.link:
@@ -180,17 +177,7 @@ class Applier:
         else:
             if not overlay.is_whiteout(earlier):
                 self.tree.make_room(parent, base, path)
-        self.counts["devices"] += 1
-        self._sidecar.add(
-            path,
-            kind="c" if entry.type == CHAR else "b",
-            uid=entry.uid,
-            gid=entry.gid,
-            mode=entry.mode,
-            major=entry.major,
-            minor=entry.minor,
-            xattrs=entry.xattrs,
-        )
+        self._meta.device(entry, path)
 
     def _link(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
         target = clean(entry.link, of=entry.name)
@@ -217,8 +204,8 @@ class Applier:
                 return  # the two are one file already
             self.tree.make_room(parent, base, path)
         os.link(name, base, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
-        if self._single and (entry.uid or entry.gid):
-            self._owner(entry, path)
+        if self._meta.single and (entry.uid or entry.gid):
+            self._meta.owner(entry, path)
 
     def _copy_up(self, entry: Entry, target: bytes, parent: int, base: bytes, path: bytes) -> None:
         """A hard link to a file of a lower layer becomes a copy of it."""
@@ -234,8 +221,8 @@ class Applier:
             self._replacing(parent, base, path, lambda: _copy_file(below, parent, base, status))
         finally:
             os.close(below)
-        if self._single and (entry.uid or entry.gid):
-            self._owner(entry, path)
+        if self._meta.single and (entry.uid or entry.gid):
+            self._meta.owner(entry, path)
 
     def _replacing(self, parent: int, base: bytes, path: bytes, make: Callable[[], object]) -> None:
         try:
@@ -247,101 +234,14 @@ class Applier:
     def _metadata(
         self, entry: Entry, parent: int, base: bytes, path: bytes, *, with_mode: bool
     ) -> None:
-        mode, owned = self._owner(entry, path)
+        mode, owned = self._meta.owner(entry, path)
         if owned:
             os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         if with_mode:
             os.chmod(base, mode, dir_fd=parent)
         if entry.xattrs:
-            self._attributes(entry, parent, base, path)
+            self._meta.attributes(entry, parent, base, path)
         os.utime(base, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
-
-    def _owner(self, entry: Entry, path: bytes) -> tuple[int, bool]:
-        """The mode to set, and whether the owner is to be set.
-
-        An owner beyond the map is kept aside or refused.
-        """
-        owner = (entry.uid, entry.gid)
-        known = self._owners.get(owner)
-        if known is None:
-            known = self._owners[owner] = not self._single
-            if known and not self._idmap.has(*owner):
-                raise self._outside(entry)
-        if known or owner == (0, 0):
-            return entry.mode, known
-        self.counts["owners"] += 1
-        self._sidecar.add(
-            path, kind=_LETTERS[entry.type], uid=entry.uid, gid=entry.gid, mode=entry.mode,
-            xattrs=entry.xattrs,
-        )  # fmt: skip
-        mode = entry.mode
-        if entry.uid:
-            mode &= ~stat.S_ISUID  # set-id to somebody else must not become set-id to the user
-        if entry.gid and entry.type != DIRECTORY:
-            mode &= ~stat.S_ISGID
-        return mode, False
-
-    def _outside(self, entry: Entry) -> SampanError:
-        uids = sum(count for _, _, count in self._idmap.uids)
-        gids = sum(count for _, _, count in self._idmap.gids)
-        return UnsupportedError(
-            f"cannot unpack the layer: {show(entry.name)}",
-            f"it belongs to {entry.uid}:{entry.gid}, of {uids} user and {gids} group ids here",
-            "an administrator can grant more in /etc/subuid and /etc/subgid",
-        )
-
-    def _attributes(self, entry: Entry, parent: int, base: bytes, path: bytes) -> None:
-        refused: dict[bytes, bytes] = {}
-        os.fchdir(parent)  # there is no *at call for attributes before Linux 6.13
-        for name, value in (entry.xattrs or {}).items():
-            try:
-                if name.startswith(RESERVED):
-                    raise OSError(errno.EPERM, "reserved")
-                os.setxattr(base, name, value, follow_symlinks=False)
-            except ValueError:
-                raise corrupt(entry.name, "an attribute's name has a NUL byte") from None
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT) and len(value) < 4096:
-                    raise  # the disk is full; a bigger value may just be too big for an inode
-                refused[name] = value
-        if refused:
-            self.counts["attributes"] += 1
-            self._sidecar.add(
-                path, kind=_LETTERS[entry.type], uid=entry.uid, gid=entry.gid, mode=entry.mode,
-                xattrs=entry.xattrs,
-            )  # fmt: skip
-
-
-_LETTERS = {
-    FILE: "f",
-    LINK: "f",
-    DIRECTORY: "d",
-    SYMLINK: "l",
-    FIFO: "p",
-    CHAR: "c",
-    BLOCK_DEVICE: "b",
-}
-
-
-def clean(name: bytes, of: bytes = b"") -> bytes:
-    """The path below the root: no empty, "." or ".." component; one that climbs out is refused."""
-    path = name.strip(b"/")
-    if path.startswith(b"./"):
-        path = path[2:].lstrip(b"/")
-    if not (path.startswith(b".") or b"/." in path or b"//" in path):
-        return path
-    parts: list[bytes] = []
-    depth = 0
-    for part in path.split(b"/"):
-        if part in (b"", b"."):
-            continue
-        depth += -1 if part == b".." else 1
-        if depth < 0:
-            raise corrupt(of or name, f"{show(name)} climbs out of the root")
-        parts.append(part)
-    if parts and parts[-1] == b"..":
-        raise corrupt(of or name, f"{show(name)} ends in ..")
-    return b"/".join(parts)
 
 
 def _copy_file(source: int, parent: int, base: bytes, status: os.stat_result) -> None:

@@ -67,7 +67,7 @@ class LayerStore:
         Entering forks: the process must have one thread.  on_done is called with the index of each
         layer that is there.
         """
-        from sampan.store.unpack import Plan
+        from sampan.store.jobs import Plan
         from sampan.store.unpacker import Unpacker
 
         diff_ids = [source.diff_id for source in chain]

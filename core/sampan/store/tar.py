@@ -17,6 +17,7 @@ import zlib
 
 from sampan.errors import LimitError
 from sampan.store import pax
+from sampan.store.entry import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, LINK, SYMLINK, Entry
 from sampan.store.pax import Malformed, corrupt, number, show
 
 TYPE_CHECKING = False
@@ -31,7 +32,6 @@ MAX_LONG_NAME = 1 << 16
 MAX_FILE = 1 << 40  # apparent bytes of one file
 MAX_ID = (1 << 32) - 2
 
-FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _FILES = b"0", b"\0", b"7", b"S"
 _OTHERS = LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO
 _EXTENSIONS = b"x", b"g", b"X", b"L", b"K"
@@ -40,47 +40,6 @@ _EXTENSIONS = b"x", b"g", b"X", b"L", b"K"
 _FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x8s8s155s12x").unpack
 _ZEROS = bytes(BLOCK)
 _adler32 = zlib.adler32
-
-
-class Entry:
-    """One entry: `size` bytes of data follow; of a sparse file, segments say where they go.
-
-    real: the length of the file, holes included.
-    """
-
-    __slots__ = (
-        "gid",
-        "link",
-        "major",
-        "minor",
-        "mode",
-        "mtime_ns",
-        "name",
-        "real",
-        "segments",
-        "size",
-        "type",
-        "uid",
-        "xattrs",
-    )
-
-    def __init__(
-        self,
-        name: bytes,
-        kind: bytes,
-        mode: int,
-        uid: int,
-        gid: int,
-        size: int,
-        mtime_ns: int,
-        link: bytes,
-    ) -> None:
-        self.name, self.type, self.mode, self.uid, self.gid = name, kind, mode, uid, gid
-        self.size, self.mtime_ns, self.link = size, mtime_ns, link
-        self.major = self.minor = 0
-        self.real = size
-        self.segments: pax.Segments | None = None
-        self.xattrs: dict[bytes, bytes] | None = None
 
 
 class TarReader:

@@ -22,71 +22,22 @@ import resource
 import select
 import signal
 import socket
-import sys
 
-from sampan import errors, files
+from sampan import files
 from sampan.errors import CorruptError, SampanError
 from sampan.linux import libc, userns
-from sampan.store import apply, confine, records, sidecar, unsynced
-from sampan.store.decompress import Source
-from sampan.store.tar import TarReader
+from sampan.store import confine, reader, records, sidecar, unsynced, wire
+from sampan.store.jobs import Job, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
-    from sampan.drivers import LayerWriter, StorageDriver
-    from sampan.linux.userns import IdMap
-    from sampan.store.layers import LayerSource
-
 PARALLEL = 2
-RATIO, ALWAYS = 200, 1 << 30  # a layer may grow to the greater of the two
-RESERVE = 64 << 20  # bytes that unpacking leaves free
-FDS = 200  # descriptors a message: SCM_MAX_FD is 253
-MESSAGE = 1 << 18
 
 
 class _Discard(Exception):
     """Leaves a driver's layer() without committing."""
-
-
-class Plan:
-    """What the worker works on: the chain and its keys, and which of it is there already."""
-
-    def __init__(
-        self,
-        directory: int,
-        driver: StorageDriver,
-        idmap: IdMap,
-        chain: Sequence[LayerSource],
-        keys: Sequence[str],
-        chain_ids: Sequence[str],
-        missing: Sequence[int],
-        sync: bool,
-    ) -> None:
-        self.directory, self.driver, self.idmap = directory, driver, idmap
-        self.chain, self.keys, self.chain_ids = chain, keys, chain_ids
-        self.there = set(range(len(chain))) - set(missing)
-        self.sync = sync
-
-    def below(self, index: int) -> bool:
-        """Whether every layer below is there."""
-        return all(other in self.there for other in range(index))
-
-
-class _Job:
-    """One layer in work: its child, the driver's directory and the lock."""
-
-    def __init__(self, index: int, blob: int) -> None:
-        self.index, self.blob = index, blob
-        self.undo = contextlib.ExitStack()
-        self.layer = contextlib.ExitStack()  # the driver's context alone: left first, and well
-        self.channel: socket.socket
-        self.pid = self.pidfd = self.sidecar_fd = -1
-        self.sidecar_name = ""
-        self.waits = False  # for the layers below
-        self.alone = False  # a thread that inflates gains only while the other processor idles
 
 
 def serve(plan: Plan, control: socket.socket) -> None:
@@ -104,7 +55,7 @@ def serve(plan: Plan, control: socket.socket) -> None:
         worker.settle()
     except BaseException as error:
         with contextlib.suppress(OSError):  # the caller is gone
-            _send(control, {"error": describe(error)})
+            wire.send(control, {"error": wire.describe(error)})
         worker.abandon()
         worker.settle()
 
@@ -112,8 +63,8 @@ def serve(plan: Plan, control: socket.socket) -> None:
 class _Worker:
     def __init__(self, plan: Plan, control: socket.socket) -> None:
         self._plan, self._control = plan, control
-        self._queue: list[_Job] = []
-        self._jobs: list[_Job] = []
+        self._queue: list[Job] = []
+        self._jobs: list[Job] = []
         self._finishing = False
         self._marker = ""
         self._committed = False
@@ -132,7 +83,7 @@ class _Worker:
                     self._command()
                 else:
                     self._hear(next(job for job in self._jobs if job.channel.fileno() == fd))
-        _send(self._control, {"end": True})
+        wire.send(self._control, {"end": True})
 
     def settle(self) -> None:
         """See that what was committed gets to the disk."""
@@ -151,12 +102,12 @@ class _Worker:
         self._jobs.clear()
 
     def _command(self) -> None:
-        data, fds, _, _ = socket.recv_fds(self._control, MESSAGE, 1)
+        data, fds, _, _ = socket.recv_fds(self._control, wire.MESSAGE, 1)
         if not data:
             raise SampanError("cannot unpack the image", "it was given up")
         message = json.loads(data)
         if "submit" in message:
-            self._queue.append(_Job(int(message["submit"]), fds[0]))
+            self._queue.append(Job(int(message["submit"]), fds[0]))
             self._queue.sort(key=lambda job: job.index)
         else:
             self._finishing = True
@@ -179,7 +130,7 @@ class _Worker:
                     return
             raise SampanError("cannot unpack the image", "a layer below was not given")
 
-    def _start(self, job: _Job) -> None:
+    def _start(self, job: Job) -> None:
         plan = self._plan
         if not self._marker and not plan.sync:
             keys = [key for index, key in enumerate(plan.keys) if index not in plan.there]
@@ -198,15 +149,15 @@ class _Worker:
         worker = os.getpid()
         job.pid = os.fork()
         if job.pid == 0:
-            _child(plan, job, writer, lock, theirs, worker)
+            reader.child(plan, job, writer, lock, theirs, worker)
         job.pidfd = os.pidfd_open(job.pid)
         job.undo.callback(os.close, job.pidfd)
         theirs.close()
         job.channel = ours
         job.undo.callback(ours.close)
 
-    def _hear(self, job: _Job) -> None:
-        data = job.channel.recv(MESSAGE)
+    def _hear(self, job: Job) -> None:
+        data = job.channel.recv(wire.MESSAGE)
         message: dict[str, Any] = json.loads(data) if data else {}
         if "stack" in message:
             job.waits = True
@@ -220,10 +171,10 @@ class _Worker:
                 f"its reader ended with status {os.waitstatus_to_exitcode(status)}",
             )
         if "error" in message:
-            raise revive(message["error"])
+            raise wire.revive(message["error"])
         self._done(job, message)
 
-    def _done(self, job: _Job, result: dict[str, Any]) -> None:
+    def _done(self, job: Job, result: dict[str, Any]) -> None:
         plan, source = self._plan, self._plan.chain[job.index]
         if result.get("exists"):
             result = {"notices": {}}
@@ -238,10 +189,10 @@ class _Worker:
             self._commit(job, result)
         self._jobs.remove(job)
         plan.there.add(job.index)
-        _send(self._control, {"done": job.index, "notices": result["notices"]})
+        wire.send(self._control, {"done": job.index, "notices": result["notices"]})
         self._give_stacks()
 
-    def _commit(self, job: _Job, result: dict[str, Any]) -> None:
+    def _commit(self, job: Job, result: dict[str, Any]) -> None:
         """The driver's directory first, then the record, which says that it is there."""
         plan, key = self._plan, self._plan.keys[job.index]
         with job.undo:  # the lock is let go last
@@ -265,7 +216,7 @@ class _Worker:
             }
             records.write(plan.directory, key, record, sync=plan.sync)
 
-    def _discard(self, job: _Job) -> None:
+    def _discard(self, job: Job) -> None:
         if job.pid > 0:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(job.pid, 0)
@@ -280,100 +231,9 @@ class _Worker:
                 job.waits = False
                 fds = plan.driver.lower(plan.keys[: job.index])
                 try:
-                    _send(job.channel, {"count": len(fds)})
-                    for start in range(0, len(fds), FDS):
-                        socket.send_fds(job.channel, [b"."], fds[start : start + FDS])
+                    wire.send(job.channel, {"count": len(fds)})
+                    for start in range(0, len(fds), wire.FDS):
+                        socket.send_fds(job.channel, [b"."], fds[start : start + wire.FDS])
                 finally:
                     for fd in fds:
                         os.close(fd)
-
-
-def _child(
-    plan: Plan, job: _Job, writer: LayerWriter, lock: int, channel: socket.socket, worker: int
-) -> None:
-    """Unpack one layer. Does not return."""
-    try:
-        answer = _unpack(plan, job, writer, lock, channel, worker)
-    except BaseException as error:
-        answer = {"error": describe(error)}
-    try:
-        _send(channel, answer)
-    finally:
-        os._exit(0)
-
-
-def _unpack(
-    plan: Plan, job: _Job, writer: LayerWriter, lock: int, channel: socket.socket, worker: int
-) -> dict[str, Any]:
-    key = plan.keys[job.index]
-    records.lock(lock, key)
-    if records.exists(plan.directory, key):
-        return {"exists": True}
-    source = Source(job.blob, _ceiling(job.blob, writer.fd))
-    root = confine.enter(writer.fd, [job.blob, job.sidecar_fd, channel.fileno()], worker)
-    # the thread that inflates needs the interpreter only for a moment
-    sys.setswitchinterval(0.0005)
-    if job.alone:
-        source.start()
-    aside = sidecar.SidecarWriter(job.sidecar_fd)
-    stack = _Stack(channel, empty=job.index == 0)
-    applier = apply.Applier(root, writer, plan.idmap, aside, stack)
-    reader = TarReader(source.read)
-    applier.run(reader)
-    source.drain()
-    return {
-        "diff_id": source.diff_id(),
-        "size": source.size,
-        "entries": reader.entries,
-        "sidecar": aside.count,
-        "notices": {**applier.notices(), "trailing": int(bool(source.trailing))},
-    }
-
-
-def _ceiling(blob: int, directory: int) -> int:
-    """The most that a blob may grow to: a share of what it is, and what there is room for."""
-    status = os.fstatvfs(directory)
-    free = max(0, status.f_bavail * status.f_frsize - RESERVE)
-    return min(max(RATIO * os.fstat(blob).st_size, ALWAYS), free)
-
-
-class _Stack:
-    """The directories of the layers below, asked for when first needed."""
-
-    def __init__(self, channel: socket.socket, *, empty: bool) -> None:
-        self._channel = channel
-        self._fds: list[int] | None = [] if empty else None
-
-    def __call__(self) -> list[int]:
-        if self._fds is None:
-            _send(self._channel, {"stack": True})
-            count = json.loads(self._channel.recv(MESSAGE))["count"]
-            found: list[int] = []
-            while len(found) < count:
-                _, fds, _, _ = socket.recv_fds(self._channel, 16, FDS)
-                found += fds
-            self._fds = found
-        return self._fds
-
-
-def _send(channel: socket.socket, message: dict[str, Any]) -> None:
-    channel.send(json.dumps(message).encode())
-
-
-def describe(error: BaseException) -> list[Any]:
-    """An error as data for another process."""
-    if isinstance(error, SampanError):
-        return [type(error).__name__, error.what, error.why, error.hint, error.exit_status]
-    if isinstance(error, MemoryError):
-        return ["LimitError", "cannot unpack the layer", "it needs too much memory", "", 125]
-    text = f"{type(error).__name__}: {error}"[:500]
-    return ["SampanError", "cannot unpack the layer", text, "", 125]
-
-
-def revive(told: list[Any]) -> SampanError:
-    """The error that `describe` wrote down."""
-    kind, what, why, hint, status = told
-    found = getattr(errors, str(kind), SampanError)
-    if not (isinstance(found, type) and issubclass(found, SampanError)):
-        found = SampanError
-    return found(what, why, hint, exit_status=status)

@@ -11,12 +11,14 @@ import sys
 import threading
 
 from sampan.errors import SampanError
-from sampan.store import records, unpack
+from sampan.store import records, unpack, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from sampan.store.jobs import Plan
 
 PATIENCE = 60.0  # seconds for a worker to take back what is half made
 
@@ -35,7 +37,7 @@ class Unpacker:
     Left without `finish`, or with an error, the layers that were not complete are gone.
     """
 
-    def __init__(self, plan: unpack.Plan, on_done: Callable[[int], None] | None) -> None:
+    def __init__(self, plan: Plan, on_done: Callable[[int], None] | None) -> None:
         self._plan, self._on_done = plan, on_done
         self._lock = threading.Lock()
         self._socket: socket.socket
@@ -93,14 +95,14 @@ class Unpacker:
 
     def _hear(self) -> None:
         try:
-            data = self._socket.recv(unpack.MESSAGE)
+            data = self._socket.recv(wire.MESSAGE)
         except ConnectionResetError:
             data = b""
         if not data:
             raise SampanError("cannot unpack the image", "the process that unpacks it died")
         message = json.loads(data)
         if "error" in message:
-            raise unpack.revive(message["error"])
+            raise wire.revive(message["error"])
         if "done" in message:
             for key, count in message["notices"].items():
                 self._counts[key] += count

@@ -36,6 +36,7 @@ FILES = {
     "/etc/group": b"root:x:0:\nnogroup:x:65534:\n",
     "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files dns\n",
 }
+MERGED = "/bin", "/sbin", "/lib"  # links to /usr where those are merged: scripts ask for /bin/sh
 TERMINFO = "/etc/terminfo", "/lib/terminfo", "/usr/share/terminfo"
 CHUNK = 1 << 20
 
@@ -66,6 +67,9 @@ def plan(programs: list[str]) -> Closure:
     closure = Closure()
     for path, mode in DIRECTORIES.items():
         closure.make(path, "d", mode)
+    for path in MERGED:
+        if os.path.islink(path):
+            closure.path(path)
     for program in programs:
         closure.program(program)
     for path, text in FILES.items():

@@ -1,0 +1,91 @@
+"""The child that reads one layer: it waits for the layer's lock, shuts itself in, and unpacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+
+from sampan.store import apply, confine, records, sidecar
+from sampan.store.decompress import Source
+from sampan.store.tar import TarReader
+from sampan.store.wire import FDS, MESSAGE, describe, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.drivers import LayerWriter
+    from sampan.store.jobs import Job, Plan
+
+RATIO, ALWAYS = 200, 1 << 30  # a layer may grow to the greater of the two
+RESERVE = 64 << 20  # bytes that unpacking leaves free
+
+
+def child(
+    plan: Plan, job: Job, writer: LayerWriter, lock: int, channel: socket.socket, worker: int
+) -> None:
+    """Unpack one layer. Does not return."""
+    try:
+        answer = _unpack(plan, job, writer, lock, channel, worker)
+    except BaseException as error:
+        answer = {"error": describe(error)}
+    try:
+        send(channel, answer)
+    finally:
+        os._exit(0)
+
+
+def _unpack(
+    plan: Plan, job: Job, writer: LayerWriter, lock: int, channel: socket.socket, worker: int
+) -> dict[str, Any]:
+    key = plan.keys[job.index]
+    records.lock(lock, key)
+    if records.exists(plan.directory, key):
+        return {"exists": True}
+    source = Source(job.blob, _ceiling(job.blob, writer.fd))
+    root = confine.enter(writer.fd, [job.blob, job.sidecar_fd, channel.fileno()], worker)
+    # the thread that inflates needs the interpreter only for a moment
+    sys.setswitchinterval(0.0005)
+    if job.alone:
+        source.start()
+    aside = sidecar.SidecarWriter(job.sidecar_fd)
+    stack = Stack(channel, empty=job.index == 0)
+    applier = apply.Applier(root, writer, plan.idmap, aside, stack)
+    reader = TarReader(source.read)
+    applier.run(reader)
+    source.drain()
+    return {
+        "diff_id": source.diff_id(),
+        "size": source.size,
+        "entries": reader.entries,
+        "sidecar": aside.count,
+        "notices": {**applier.notices(), "trailing": int(bool(source.trailing))},
+    }
+
+
+def _ceiling(blob: int, directory: int) -> int:
+    """The most that a blob may grow to: a share of what it is, and what there is room for."""
+    status = os.fstatvfs(directory)
+    free = max(0, status.f_bavail * status.f_frsize - RESERVE)
+    return min(max(RATIO * os.fstat(blob).st_size, ALWAYS), free)
+
+
+class Stack:
+    """The directories of the layers below, asked for when first needed."""
+
+    def __init__(self, channel: socket.socket, *, empty: bool) -> None:
+        self._channel = channel
+        self._fds: list[int] | None = [] if empty else None
+
+    def __call__(self) -> list[int]:
+        if self._fds is None:
+            send(self._channel, {"stack": True})
+            count = json.loads(self._channel.recv(MESSAGE))["count"]
+            found: list[int] = []
+            while len(found) < count:
+                _, fds, _, _ = socket.recv_fds(self._channel, 16, FDS)
+                found += fds
+            self._fds = found
+        return self._fds
