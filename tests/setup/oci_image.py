@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 source, directory, tag, compression = sys.argv[1:]
 if os.path.exists(f"{directory}/index.json"):
@@ -13,7 +14,7 @@ if os.path.exists(f"{directory}/index.json"):
 os.makedirs(f"{directory}/blobs/sha256", exist_ok=True)
 
 
-def blob(data):
+def blob(data: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
     with open(f"{directory}/blobs/sha256/{digest}", "wb") as file:
         file.write(data)
@@ -46,7 +47,8 @@ manifest = {
 }
 entry = {"mediaType": f"{oci}.manifest.v1+json", **blob(json.dumps(manifest).encode())}
 entry["annotations"] = {"org.opencontainers.image.ref.name": tag}
-with open(f"{directory}/oci-layout", "w") as file:
-    json.dump({"imageLayoutVersion": "1.0.0"}, file)
-with open(f"{directory}/index.json", "w") as file:
-    json.dump({"schemaVersion": 2, "manifests": [entry]}, file)
+layout = json.dumps({"imageLayoutVersion": "1.0.0"})
+index = json.dumps({"schemaVersion": 2, "manifests": [entry]})
+for name, text in (("oci-layout", layout), ("index.json", index)):
+    with open(f"{directory}/{name}", "w") as output:
+        output.write(text)

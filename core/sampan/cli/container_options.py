@@ -289,7 +289,7 @@ def _proxies() -> dict[str, str]:
 
 
 def _init_program(values: dict[str, Any]) -> str:
-    path = values["init_path"]
+    path: str = values["init_path"] or ""
     if path:
         if not os.access(path, os.X_OK):
             raise SampanError(f"cannot use the init {path}", "it is not an executable file")

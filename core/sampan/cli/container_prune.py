@@ -31,7 +31,7 @@ def main(words: list[str]) -> int:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 0
     engine = make_engine()
-    found = list(engine.containers.list())
+    found = list(engine.containers.all())
     filters = parse_filters(values["filter"])
     for container in found:
         if container.state != "running" and matches(container, filters, found):

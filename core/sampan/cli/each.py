@@ -30,7 +30,7 @@ def each(
         raise UsageError(f"sampan {verb.name}", "no arguments are needed with --all")
     words = [*words, *_ids(cidfiles or [], ignore)]
     if everything:
-        words = [c.id for c in engine.containers.list() if not states or c.state in states]
+        words = [c.id for c in engine.containers.all() if not states or c.state in states]
         words += [] if states else [i for i in engine.containers.ids() if i not in words]
     elif not words and not cidfiles:
         raise UsageError(

@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     if values["type"] not in ("all", "container", "image"):
         raise UsageError(f"invalid type {values['type']!r}", "", "container, image or all")
     if values["latest"]:
-        arguments = [container.id for container in engine.containers.list()][-1:]
+        arguments = [container.id for container in engine.containers.all()][-1:]
     elif not arguments:
         raise UsageError("sampan inspect", "no names or ids specified")
     found: list[dict[str, Any]] = []

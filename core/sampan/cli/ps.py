@@ -53,7 +53,7 @@ COLUMNS = [
 def main(words: list[str]) -> int:
     values, _ = parse(VERB, words)
     engine = make_engine()
-    found = list(engine.containers.list())
+    found = list(engine.containers.all())
     filters = parse_filters(values["filter"])
     everything = values["all"] or values["last"] >= 0 or values["latest"] or "status" in filters
     if not everything:

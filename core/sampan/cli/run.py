@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.cli.progress import Quiet
     from sampan.engine import Engine
     from sampan.engine.spawn import Spawned
     from sampan.model.container import RunOptions
@@ -74,18 +75,25 @@ def find_image(engine: Engine, name: str, values: dict[str, Any]) -> Image:
     """The image of the reference, pulled or built if the policy says so."""
     from sampan.engine.obtain import obtain
 
-    platform = values["platform"]
-    if values["arch"] or values["os"] or values["variant"]:
-        parts = [values["os"] or "linux", values["arch"] or "amd64", values["variant"]]
-        platform = "/".join(part for part in parts if part)
+    platform = None
+    if any(values[key] for key in ("platform", "arch", "os", "variant")):
+        from sampan.cli.pull import platform_of
+
+        platform = platform_of(values)
     return obtain(
         engine,
         name,
         policy=values["pull"],
         platform=platform,
         tls_verify=None if values["tls_verify"] else False,
-        quiet=values["quiet"],
+        progress=lambda: _progress(values["quiet"]),
     )
+
+
+def _progress(quiet: bool) -> Quiet:
+    from sampan.cli.progress import show
+
+    return show(quiet)
 
 
 def replace(engine: Engine, values: dict[str, Any]) -> None:

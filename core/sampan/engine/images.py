@@ -236,7 +236,7 @@ def delete(engine: Engine, image: Image) -> None:
     engine.images.remove(image)
     for other in engine.images.list():
         keys -= set(layer_keys(other))
-    for container in engine.containers.list():
+    for container in engine.containers.all():
         keys -= set(container.record["storage"]["chain"])
     keys -= {key.removeprefix("layer:") for key in engine.images.leased()}
     engine.layers.remove(sorted(keys))

@@ -20,7 +20,7 @@ CGROUP2_MAGIC = 0x63677270
 def info(engine: Engine) -> dict[str, Any]:
     """The document that `sampan info` shows: podman's field names where podman has the field."""
     settings = engine.settings
-    containers = list(engine.containers.list())
+    containers = list(engine.containers.all())
     running = sum(container.state == "running" for container in containers)
     driver = engine.storage.name
     return {

@@ -6,7 +6,11 @@ from sampan.errors import NotFoundError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from sampan.engine import Engine
+    from sampan.engine.pull import Progress
     from sampan.store.images import Image
 
 HOST_PREFIX = "host:"
@@ -20,7 +24,7 @@ def obtain(
     policy: str = "missing",
     platform: str | None = None,
     tls_verify: bool | None = None,
-    quiet: bool = False,
+    progress: Callable[[], AbstractContextManager[Progress]] | None = None,
 ) -> Image:
     """policy: always, missing, newer or never. `host:PROGRAM,...` is built here, on first use."""
     if policy not in POLICIES:
@@ -35,17 +39,11 @@ def obtain(
         except NotFoundError:
             if policy == "never":
                 raise
+    from contextlib import nullcontext
+
     from sampan.engine.pull import pull
 
-    return pull(
-        engine,
-        name,
-        platform=platform,
-        policy=policy,
-        tls_verify=tls_verify,
-        progress=_progress(quiet),
-    )
-
-
-def _progress(quiet: bool) -> None:
-    return None
+    with (progress or nullcontext)() as told:
+        return pull(
+            engine, name, platform=platform, policy=policy, tls_verify=tls_verify, progress=told
+        )

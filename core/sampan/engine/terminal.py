@@ -37,7 +37,7 @@ def relay(master: int, *, stdin: bool) -> None:
     """Copy both ways until the pty's other end is closed; the caller's terminal is raw meanwhile."""
     source = 0 if stdin else -1
     saved = termios.tcgetattr(0) if stdin and os.isatty(0) else None
-    signals.handle(signals.SIGWINCH, lambda *_: _follow_size(master))
+    signals.handle(signals.SIGWINCH, lambda _number, _frame: _follow_size(master))
     try:
         if saved is not None:
             tty.setraw(0)

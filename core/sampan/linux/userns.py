@@ -104,10 +104,10 @@ def enter(idmap: IdMap) -> None:
     if (
         os.getresuid()[2] == 0 and idmap.uids[0][1] != 0 and is_host_root()
     ):  # root that has stepped down: its saved id is 0
-        helpers = [("the id map", *_root_helper(pid, idmap))]
+        child, errors, begin = _root_helper(pid, idmap)
         _unshare()
-        os.write(helpers[0][3], b"x")
-        _await(*helpers[0][:3])
+        os.write(begin, b"x")
+        _await("the id map", child, errors)
     elif idmap.single:
         _unshare()
         _write("/proc/self/setgroups", b"deny")

@@ -210,7 +210,7 @@ class ContainerStore:
                 f"sampan rm -f {container_id[:12]} removes the container",
             ) from None
 
-    def list(self) -> Iterator[Container]:
+    def all(self) -> Iterator[Container]:
         """Every container, the newest last; damaged ones are left to `damaged`."""
         found: list[Container] = []
         for container_id in self.ids():
@@ -222,7 +222,7 @@ class ContainerStore:
 
     def users_of_image(self, image_id: str) -> list[str]:
         """Ids of the containers made from the image."""
-        return [c.id for c in self.list() if c.record["image"]["id"] == image_id]
+        return [c.id for c in self.all() if c.record["image"]["id"] == image_id]
 
     def remove(self, container_id: str, name: str | None) -> None:
         """Forget a container: first its directory's name, then its name, then what it held."""
