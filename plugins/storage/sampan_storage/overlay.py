@@ -86,11 +86,10 @@ class Overlay:
         return True
 
     def _tidy(self, work: str) -> None:
-        """Forget that the snapshot was once mounted `volatile`: the kernel refuses it until that is
-        gone.
-        """
+        """Forget that the snapshot was once mounted `volatile`, which the kernel holds against it."""
         try:
-            os.chmod(work, 0o700, dir_fd=self._root)  # the kernel made it with mode 0
+            for path in (work, f"{work}/incompat"):  # the kernel made them with mode 0
+                os.chmod(path, 0o700, dir_fd=self._root)
             os.rmdir(f"{work}/incompat/volatile", dir_fd=self._root)
         except FileNotFoundError:
             pass
