@@ -17,9 +17,7 @@ KEY_DIGITS = 24
 def _digest(data: bytes) -> str:
     """sha256 by the interpreter's own module where there is one: hashlib loads OpenSSL, 3 ms."""
     try:
-        from importlib import import_module
-
-        return str(import_module("_sha256").sha256(data).hexdigest())
+        return str(__import__("_sha256").sha256(data).hexdigest())
     except ImportError:
         from hashlib import sha256
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 
+from sampan import files
 from sampan.errors import NotFoundError
 
 TYPE_CHECKING = False
@@ -88,9 +89,8 @@ class Overlay:
     def _tidy(self, work: str) -> None:
         """Forget that the snapshot was once mounted `volatile`, which the kernel holds against it."""
         try:
-            for path in (work, f"{work}/incompat"):  # the kernel made them with mode 0
-                os.chmod(path, 0o700, dir_fd=self._root)
-            os.rmdir(f"{work}/incompat/volatile", dir_fd=self._root)
+            os.chmod(work, 0o700, dir_fd=self._root)  # the kernel made it with mode 0
+            files.remove_tree(self._root, f"{work}/incompat")
         except FileNotFoundError:
             pass
 
