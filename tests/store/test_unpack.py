@@ -271,10 +271,12 @@ def test_layers_of_a_boot_that_ended_too_soon_are_dropped(tmp_path: Path) -> Non
     keys, _ = store.unpack([f("a", "1")], [f("b", "2")])
     place = store.path / "layers" / "overlay" / unsynced.PLACE
     deadline = time.monotonic() + 30
+    assert not unsynced.any_lost(store.root_fd, "overlay")
     while os.listdir(place):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (place / "1-x").write_text(json.dumps({"boot": "another", "keys": keys[1:]}))
+    assert unsynced.any_lost(store.root_fd, "overlay")
     again = make_store(tmp_path / "store", own_map())
     assert again.layers.missing(again.sources([[f("a", "1")], [f("b", "2")]])) == [1]
     assert os.listdir(place) == [] and keys[1] not in os.listdir(store.path / "overlay")

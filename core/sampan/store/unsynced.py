@@ -80,6 +80,18 @@ def lost(directory: int) -> dict[str, list[str]]:
     return {name: keys for name, keys in found.items() if keys}
 
 
+def any_lost(root_fd: int, driver: str) -> bool:
+    """Whether a power cut may have caught layers half written; quick, for `run` asks each time."""
+    try:
+        place = files.open_directory(f"layers/{driver}/{PLACE}", dir_fd=root_fd)
+    except FileNotFoundError:
+        return False
+    try:
+        return any(_foreign(place, name) for name in os.listdir(place))
+    finally:
+        os.close(place)
+
+
 def _foreign(place: int, name: str) -> list[str]:
     """The keys of a marker of another boot; of this boot none."""
     import json
