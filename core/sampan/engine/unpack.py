@@ -6,6 +6,7 @@ import os
 
 from sampan.errors import NotFoundError
 from sampan.model import layer
+from sampan.store import unsynced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def snapshot(engine: Engine, image: Image, key: str) -> tuple[list[str], Snapsho
     A layer that the current driver has lost, or never had, is unpacked first.
     """
     chain = [layer.layer_key(chain_id) for chain_id in layer.chain_ids(image.diff_ids)]
+    if unsynced.any_lost(engine.root_fd, engine.storage.name):
+        engine.layers.keys(())  # opens the layer store, which drops what cannot be trusted
     try:
         return chain, engine.storage.prepare(key, chain)
     except NotFoundError:
