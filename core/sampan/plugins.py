@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     import pluggy
 
+    from sampan.drivers import ConfigTable
     from sampan.model.contract import DriverContext, Probe
+    from sampan.settings import Settings
 
 EXTENSION = "sampan.extension"
 COMMANDS = "sampan.commands"
@@ -94,6 +96,24 @@ class Plugins:
                 f"{type(error).__name__}: {error}",
                 "reinstall or uninstall that distribution",
             ) from error
+
+    def configure(self, concern: str, name: str, settings: Settings) -> dict[str, Any]:
+        """The plugin's own options: its defaults with what the files say; its keys and types are checked."""
+        declared: ConfigTable = self.call(concern, name, "sampan_config") or {}
+        options = {key: default for key, (_, default, _) in declared.items()}
+        for key, value in settings.table(concern, name).items():
+            place = settings.sources.get(f"{concern}.{name}.{key}", "configuration")
+            if key not in declared:
+                raise SampanError(
+                    f"{place}: unknown key {concern}.{name}.{key}",
+                    f"the plugin knows {', '.join(declared) or 'none'}",
+                )
+            if not isinstance(value, declared[key][0]):
+                raise SampanError(
+                    f"{place}: {concern}.{name}.{key} must be a {declared[key][0].__name__}"
+                )
+            options[key] = value
+        return options
 
     def driver(self, concern: str, name: str, context: DriverContext) -> Any:
         """The driver of that name, made by its plugin's hook."""

@@ -101,7 +101,7 @@ class Engine:
         fd = self.root_fd
         if concern == "storage":
             fd = files.open_directory(name, dir_fd=self.root_fd, create=True)
-        options = self.settings.table(concern, name)
+        options = self.plugins.configure(concern, name, self.settings)
         return DriverContext(fd, self.settings.run_dir, self.idmap, options, warn)
 
     def driver(self, concern: str, name: str) -> Any:

@@ -1,0 +1,190 @@
+"""Plugins of other people: a storage driver in a wheel of its own, one that breaks, two that claim one name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from system_tools import BUSYBOX, Sampan
+
+HERE = Path(__file__).resolve().parent.parent
+ALLOWED = {"drivers", "hookspecs", "model", "linux", "files", "errors"}
+
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory: pytest.TempPathFactory, program: str) -> Path:
+    """A fresh virtual environment that sees the installed sampan, with the third party's wheel."""
+    base = tmp_path_factory.mktemp("third")
+    subprocess.run([sys.executable, "-m", "venv", str(base / "venv")], check=True)
+    inside = next((base / "venv/lib").glob("python3*")) / "site-packages"
+    installed = subprocess.run(
+        [Path(program).parent / "python", "-c", "import site; print(site.getsitepackages()[0])"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    (inside / "sampan-from-outside.pth").write_text(
+        f"import site; site.addsitedir({installed!r})\n"
+    )
+    build = base / "wheel"
+    pip = [str(base / "venv/bin/python"), "-m", "pip", "--disable-pip-version-check", "-q"]
+    source = base / "source"
+    source.mkdir()
+    for file in (HERE / "plugins/thirdparty").iterdir():
+        if file.is_file():
+            (source / file.name).write_bytes(file.read_bytes())
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(build), str(source)], check=True)
+    wheel = next(build.glob("sampan_plain-1.0-*.whl"))
+    subprocess.run([*pip, "install", "--no-deps", str(wheel)], check=True)
+    script = base / "venv/bin/sampan"
+    script.write_text(f"#!{base}/venv/bin/python\nfrom sampan.cli import main\nmain()\n")
+    script.chmod(0o755)
+    return base / "venv"
+
+
+@pytest.fixture
+def third(venv: Path, fresh: Sampan) -> Iterator[Sampan]:
+    ours = fresh.program
+    fresh.program = str(venv / "bin/sampan")
+    yield fresh
+    fresh("rm", "-af", "-t", "0")
+    fresh("rmi", "-af")
+    fresh.program = ours
+
+
+def test_it_imports_only_the_contract() -> None:
+    import ast
+
+    tree = ast.parse((HERE / "plugins/thirdparty/sampan_plain.py").read_text())
+    modules = {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sampan")
+    }
+    names = {module.partition(".")[2] for module in modules} - {""}
+    assert names <= ALLOWED, names
+
+
+def test_a_container_runs_on_it(third: Sampan) -> None:
+    third.environment["SAMPAN_STORAGE_DRIVER"] = "plain"
+    assert (
+        third.text(
+            "run", "--rm", BUSYBOX, "sh", "-c", "echo changed > /etc/passwd; cat /etc/passwd"
+        )
+        == "changed"
+    )
+    assert "root:x:0" in third.text("run", "--rm", BUSYBOX, "cat", "/etc/passwd")
+    assert third.text("info", "--format", "{{.Store.GraphDriverName}}") == "plain"
+    container = third.text("run", "-d", BUSYBOX, "sleep", "100")
+    driver = json.loads(third.text("inspect", container))[0]["GraphDriver"]["Name"]
+    assert driver == "plain"
+    third.environment["SAMPAN_STORAGE_DRIVER"] = "overlay"
+    assert third("rm", "-f", container).returncode == 0, "each container keeps its own driver"
+
+
+def test_it_is_listed_and_not_chosen(third: Sampan) -> None:
+    listed = json.loads(third.text("plugin", "ls", "--format", "json"))
+    rows = {row["Name"]: row for row in listed if row["Concern"] == "storage"}
+    assert rows["plain"]["Distribution"] == "sampan-plain 1.0" and rows["plain"]["Usable"] == "yes"
+    assert rows["overlay"]["Chosen"] == "*" and rows["plain"]["Chosen"] == ""
+
+
+def test_its_configuration_is_its_own(third: Sampan, tmp_path: Path) -> None:
+    (tmp_path / "sampan").mkdir()
+    file = tmp_path / "sampan/sampan.toml"
+    third.environment |= {"XDG_CONFIG_HOME": str(tmp_path), "SAMPAN_STORAGE_DRIVER": "plain"}
+    file.write_text("[storage.plain]\nreflink = true\n")
+    assert third.text("run", "--rm", BUSYBOX, "echo", "ok") == "ok"
+    file.write_text("[storage.plain]\nreflinks = true\n")
+    result = third("run", "--rm", BUSYBOX, "true")
+    assert result.returncode == 125
+    assert b"reflinks" in result.stderr and str(file).encode() in result.stderr
+    file.write_text('[storage.plain]\nreflink = "yes"\n')
+    assert b"must be" in third("run", "--rm", BUSYBOX, "true").stderr
+
+
+def _distribution(site: Path, name: str, group: str, entry: str, body: str) -> None:
+    module = name.replace("-", "_")
+    (site / f"{module}.py").write_text(textwrap.dedent(body))
+    info = site / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+
+
+@pytest.fixture
+def extra(third: Sampan, tmp_path: Path) -> Path:
+    """A directory of distributions of the test's own."""
+    site = tmp_path / "site"
+    site.mkdir()
+    third.environment["PYTHONPATH"] = str(site)
+    return site
+
+
+def test_a_broken_plugin_breaks_only_itself(third: Sampan, extra: Path) -> None:
+    _distribution(
+        extra,
+        "sampan-wreck",
+        "sampan.network",
+        "wreck = sampan_wreck",
+        "raise RuntimeError('sunk')",
+    )
+    assert third.text("run", "--rm", BUSYBOX, "echo", "afloat") == "afloat"
+    listed = {r["Name"]: r for r in json.loads(third.text("plugin", "ls", "--format", "json"))}
+    assert listed["wreck"]["Usable"] == "no" and "sunk" in listed["wreck"]["Why"]
+    result = third("run", "--rm", "--network", "wreck", BUSYBOX, "true")
+    assert (
+        result.returncode == 125
+        and b"sampan-wreck 1.0" in result.stderr
+        and b"sunk" in result.stderr
+    )
+
+
+def test_two_plugins_of_one_name(third: Sampan, extra: Path) -> None:
+    for name in ("sampan-left", "sampan-right"):
+        _distribution(extra, name, "sampan.network", f"strait = {name.replace('-', '_')}", "")
+    result = third("run", "--rm", "--network", "strait", BUSYBOX, "true")
+    assert result.returncode == 125
+    assert b"sampan-left 1.0" in result.stderr and b"sampan-right 1.0" in result.stderr
+    assert third.text("run", "--rm", BUSYBOX, "echo", "afloat") == "afloat"
+
+
+def test_an_extension_amends_the_document_and_wraps_hooks(third: Sampan, extra: Path) -> None:
+    body = """
+        from sampan.hookspecs import hookimpl
+
+        @hookimpl
+        def sampan_spec(spec, container):
+            spec["process"]["env"].append("FROM_EXTENSION=" + container["name"])
+
+        @hookimpl(wrapper=True)
+        def sampan_runtime(context):
+            runtime = yield
+            assert runtime.name == "native"
+            return runtime
+    """
+    _distribution(extra, "sampan-ext", "sampan.extension", "ext = sampan_ext", body)
+    text = third.text(
+        "run", "--rm", "--name", "wrapped", BUSYBOX, "sh", "-c", "echo $FROM_EXTENSION"
+    )
+    assert text == "wrapped"
+
+
+def test_a_command_of_a_plugin(third: Sampan, extra: Path) -> None:
+    body = """
+        import click
+
+        @click.command()
+        @click.argument("word")
+        def command(word):
+            click.echo(f"hello {word}")
+    """
+    _distribution(extra, "sampan-hello", "sampan.commands", "hello = sampan_hello:command", body)
+    assert third.text("hello", "sailor") == "hello sailor"
+    assert third("hello").returncode == 125
+    assert os.environ.get("PYTHONPATH") is None
