@@ -171,7 +171,7 @@ def manifest_type(document: Mapping[str, Any], content_type: str = "") -> str:
         raise CorruptError("the manifest is refused", "it is a manifest and an index at once")
     body = document.get("mediaType")
     known = INDEX_TYPES | MANIFEST_TYPES
-    if body is not None and body not in known:
+    if body is not None and (not isinstance(body, str) or body not in known):
         raise UnsupportedError("the manifest is refused", f"unknown media type {_brief(body)}")
     shape = OCI_INDEX if "manifests" in document else OCI_MANIFEST
     header = normalise_type(content_type)
