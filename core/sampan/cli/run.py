@@ -52,6 +52,7 @@ def main(words: list[str], spawned: Spawned) -> int:
         values, arguments[1:], engine.settings, detach=values["detach"]
     )
     image = find_image(engine, arguments[0], values)
+    starting.ready(spawned)
     if values["replace"]:
         replace(engine, values)
     status = run(engine, spawned, image, chosen, values)

@@ -44,6 +44,7 @@ def main(words: list[str], spawned: Spawned) -> int:
         if container.state == "running":
             return container.id
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
+        starting.ready(monitor)
         if not attach:
             starting.start(engine, monitor, container.record)
             return container.id

@@ -48,10 +48,8 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
     userns.enter(idmap)
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
     libc.set_name("sampan-monitor")
-    libc.unshare(libc.CLONE_NEWNS)
-    from sampan.linux import mounts
-
-    mounts.change_propagation("/", mounts.MS_SLAVE)
+    _own_mounts()
+    send(sock, {"kind": "ready"})
     importlib.import_module("sampan.engine.supervise")  # while the command is still parsing
 
     while True:
@@ -60,6 +58,22 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
         if message is None or message["kind"] != "prepare":
             return message, fds
         _preload(message)
+
+
+def _own_mounts() -> None:
+    """A mount namespace of our own, which hears of the host's mounts but tells nobody of ours."""
+    from sampan.linux import mounts
+
+    try:
+        libc.unshare(libc.CLONE_NEWNS)
+        mounts.change_propagation("/", mounts.MS_SLAVE)
+    except PermissionError as error:
+        raise SampanError(
+            "cannot mount in a user namespace",
+            error.strerror or str(error),
+            "a security module or an outer container's seccomp profile forbids it; "
+            "an administrator can allow it for sampan",
+        ) from None
 
 
 def _preload(message: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from sampan.errors import InUseError, SampanError
+from sampan.errors import InUseError
 from sampan.linux import sockets
 
 TYPE_CHECKING = False
@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
 
 def prepare(engine: Engine, spawned: Spawned) -> None:
-    """Tell the waiting monitor which drivers it will most likely need."""
+    """Tell the waiting monitor which drivers it will most likely need.
+
+    `ready` must be awaited before anything is created for it.
+    """
     settings = engine.settings
     drivers = [("runtime", settings.runtime), ("network", settings.network or "none")]
     spawned.send({"kind": "prepare", "plugins": engine.plugins.rows(), "drivers": drivers})
+
+
+def ready(spawned: Spawned) -> None:
+    """The monitor has its namespaces, or its error is raised: nothing has been made yet."""
+    spawned.expect("ready")
 
 
 def start(
@@ -56,17 +64,7 @@ def start(
         "size": size,
     }
     spawned.send(plan, [*(attach or []), *(preserve or [])])
-    return await_start(spawned)
-
-
-def await_start(spawned: Spawned) -> int:
-    answer = spawned.receive()
-    if answer is None:
-        raise SampanError("the monitor ended before the container started", "", "try again")
-    if answer["kind"] == "error":
-        what, why, hint, status = answer["error"]
-        raise SampanError(what, why, hint, exit_status=status)
-    return int(answer["pid"])
+    return int(spawned.expect("started")["pid"])
 
 
 def connect(engine: Engine, container_id: str) -> sockets.Socket:

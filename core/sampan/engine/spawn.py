@@ -29,15 +29,27 @@ class Spawned:
         try:
             sockets.send(self.sock, json.dumps(message).encode(), fds)
         except OSError as error:
-            raise SampanError("the monitor is gone", str(error), "try again") from None
+            self.expect("ready")  # its last words tell more
+            raise SampanError("the monitor is gone", error.strerror or "", "try again") from None
 
     def receive(self) -> dict[str, Any] | None:
         """The monitor's next message; None when it is gone."""
         try:
             data, _ = sockets.receive(self.sock)
-        except ConnectionError:
-            return None
+        except ConnectionResetError:  # it left our last message unread; its own may still be here
+            data, _ = sockets.receive(self.sock)
         return json.loads(data) if data else None
+
+    def expect(self, kind: str) -> dict[str, Any]:
+        """The next message, which must be of this kind; an error that it tells is raised."""
+        answer = self.receive()
+        if answer is None:
+            raise SampanError("the monitor ended", "it was killed or lost its memory", "try again")
+        if answer["kind"] == "error":
+            what, why, hint, status = answer["error"]
+            raise SampanError(what, why, hint, exit_status=status)
+        assert answer["kind"] == kind, answer
+        return answer
 
 
 def spawn(idmap: IdMap) -> Spawned:
