@@ -59,12 +59,13 @@ def _skippable(head: bytes) -> bool:
 class Source:
     """The uncompressed bytes of the blob `fd`; `read()` gives chunks and at the end b"".
 
-    ceiling: how many bytes may come out.  After the end `diff_id()`, `size` and `trailing` are
+    ceiling: how many bytes may come out; room: how many there is space for.  After the end `diff_id()`, `size` and `trailing` are
     final. The descriptor is read by position, so it may be shared.
     """
 
-    def __init__(self, fd: int, ceiling: int) -> None:
+    def __init__(self, fd: int, ceiling: int, room: int | None = None) -> None:
         self._fd, self._ceiling = fd, ceiling
+        self._room = ceiling if room is None else room
         self._length = os.fstat(fd).st_size
         self._hash = hashlib.sha256()
         self.size = 0
@@ -131,6 +132,12 @@ class Source:
                     "cannot unpack the layer",
                     f"its {self._length} bytes grow to more than {self._ceiling}",
                     "check who made this image",
+                )
+            if self.size > self._room:
+                raise SampanError(
+                    "cannot unpack the layer",
+                    f"no space left on the device: it needs more than {self._room} bytes",
+                    "free some, or keep the store elsewhere with --root",
                 )
             self._hash.update(chunk)
             yield chunk

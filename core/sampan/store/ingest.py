@@ -8,6 +8,7 @@ received.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
@@ -70,7 +71,12 @@ class Ingest:
             raise LimitError(
                 f"blob {self.digest} is refused", f"it is longer than its {self.size} bytes"
             )
-        files.write_all(self._fd, data)
+        try:
+            files.write_all(self._fd, data)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self.discard()  # kept for resuming, it would keep the disk full
+            raise
         self._hash.update(data)
         self.offset += len(data)
 
@@ -87,7 +93,9 @@ class Ingest:
         """
         found = f"sha256:{self._hash.hexdigest()}"
         if self.offset != self.size or found != self.digest:
-            got = f"received {self.offset} of {self.size} bytes with {found}"
+            got = f"received {self.offset} of {self.size} bytes"
+            if self.offset == self.size:
+                got = f"its bytes have the digest {found}"
             self.discard()
             raise CorruptError(f"blob {self.digest} is refused", got)
         return os.open(
@@ -186,7 +194,12 @@ class Writer:
         os.close(self._directory)
 
     def write(self, data: bytes) -> None:
-        files.write_all(self._fd, data)
+        try:
+            files.write_all(self._fd, data)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self.discard()  # kept for resuming, it would keep the disk full
+            raise
         self._hash.update(data)
         self.size += len(data)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sampan.store.jobs import Job, Plan
 
 RATIO, ALWAYS = 200, 1 << 30  # a layer may grow to the greater of the two
-RESERVE = 64 << 20  # bytes that unpacking leaves free
+RESERVE = 64 << 20  # bytes that unpacking leaves free, or a twentieth of a small file system
 
 
 def child(
@@ -44,7 +44,7 @@ def _unpack(
     records.lock(lock, key)
     if records.exists(plan.directory, key):
         return {"exists": True}
-    source = Source(job.blob, _ceiling(job.blob, writer.fd))
+    source = Source(job.blob, _ceiling(job.blob), _room(writer.fd))
     root = confine.enter(writer.fd, [job.blob, job.sidecar_fd, channel.fileno()], worker)
     # the thread that inflates needs the interpreter only for a moment
     sys.setswitchinterval(0.0005)
@@ -65,11 +65,16 @@ def _unpack(
     }
 
 
-def _ceiling(blob: int, directory: int) -> int:
-    """The most that a blob may grow to: a share of what it is, and what there is room for."""
+def _ceiling(blob: int) -> int:
+    """The most that a blob may grow to: a share of what it is."""
+    return max(RATIO * os.fstat(blob).st_size, ALWAYS)
+
+
+def _room(directory: int) -> int:
+    """The bytes that there is room for, with some left over."""
     status = os.fstatvfs(directory)
-    free = max(0, status.f_bavail * status.f_frsize - RESERVE)
-    return min(max(RATIO * os.fstat(blob).st_size, ALWAYS), free)
+    reserve = min(RESERVE, status.f_blocks * status.f_frsize // 20)
+    return max(0, status.f_bavail * status.f_frsize - reserve)
 
 
 class Stack:
