@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +47,9 @@ Rule = Callable[[Request], Reply | None]
 class BadRegistry:
     """`with BadRegistry() as registry: registry.add("a/b", "1", image)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        """With a context it speaks TLS."""
+        self.scheme = "https" if context else "http"
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
         self.manifests: dict[str, tuple[bytes, str]] = {}
@@ -65,8 +68,17 @@ class BadRegistry:
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A client may hang up: that is often the case that is tested."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        if context:  # the handshake is the handling thread's
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     def __enter__(self) -> Self:
@@ -93,7 +105,7 @@ class BadRegistry:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self.scheme}://{self.host}"
 
     def name(self, repository: str = "x", tag: str = "1") -> str:
         return f"{self.host}/{repository}:{tag}"
