@@ -59,8 +59,9 @@ def _skippable(head: bytes) -> bool:
 class Source:
     """The uncompressed bytes of the blob `fd`; `read()` gives chunks and at the end b"".
 
-    ceiling: how many bytes may come out; room: how many there is space for.  After the end `diff_id()`, `size` and `trailing` are
-    final. The descriptor is read by position, so it may be shared.
+    ceiling: how many bytes may come out; room: how many there is space for.  After the end
+    `diff_id()`, `size` and `trailing` are final. The descriptor is read by position, so it may be
+    shared.
     """
 
     def __init__(self, fd: int, ceiling: int, room: int | None = None) -> None:
