@@ -41,7 +41,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         users_of_image=lambda image_id: made.users.get(image_id, []), all=lambda: []
     )
     made.storage = SimpleNamespace(name="overlay")
-    made.layers.remove = lambda keys: None
+    made.layers.remove = made.layers.gc = lambda keys: None
     for module in (*MODULES.values(), image_inspect):
         monkeypatch.setattr(module, "make_engine", lambda: made, raising=False)
     return made

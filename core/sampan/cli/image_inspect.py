@@ -6,7 +6,7 @@ import os
 import sys
 
 from sampan.cli.context import engine as make_engine
-from sampan.cli.format import json_text, render
+from sampan.cli.format import escape, json_text, render
 from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
 from sampan.errors import NotFoundError
 
@@ -50,7 +50,7 @@ def inspect(words: list[str]) -> int:
             found.append(describe(engine, name))
         except NotFoundError as error:
             missing = True
-            os.write(2, f"Error: {error}\n".encode(errors="backslashreplace"))
+            os.write(2, f"Error: {escape(str(error))}\n".encode(errors="backslashreplace"))
     template = values["format"]
     if template and template != "json":
         for document in found:

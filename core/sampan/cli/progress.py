@@ -103,7 +103,7 @@ class Bars(Quiet):
     def end(self, digest: str, outcome: str) -> None:
         with self._lock:
             task = self._tasks.get(digest)
-            if task is not None:
+            if task is not None and self._bars.tasks[task].fields["outcome"] != "unpacked":
                 total = self._bars.tasks[task].total or 0
                 self._bars.update(task, completed=total, outcome=outcome)
                 self._draw(force=True)

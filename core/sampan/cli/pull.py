@@ -34,6 +34,7 @@ def main(words: list[str]) -> int:
     values, names = parse(VERB, words)
     if values["all_tags"]:
         raise UnsupportedError("sampan pull --all-tags", "tags are pulled one by one", "name them")
+    from sampan.cli.format import escape
     from sampan.cli.progress import show
     from sampan.engine.pull import pull
 
@@ -53,7 +54,7 @@ def main(words: list[str]) -> int:
         except SampanError as error:
             if len(names) == 1:
                 raise
-            os.write(2, f"Error: {error}\n".encode(errors="backslashreplace"))
+            os.write(2, f"Error: {escape(str(error))}\n".encode(errors="backslashreplace"))
             failed = error.exit_status
             continue
         print(image.id.removeprefix("sha256:"), flush=True)

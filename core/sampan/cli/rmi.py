@@ -61,5 +61,7 @@ def tell(errors: Sequence[SampanError]) -> int:
     import sys
 
     sys.stdout.flush()
-    os.write(2, text.encode(errors="backslashreplace"))
+    from sampan.cli.format import escape_lines
+
+    os.write(2, escape_lines(text).encode(errors="backslashreplace"))
     return max(error.exit_status for error in errors)

@@ -234,12 +234,17 @@ def delete(engine: Engine, image: Image) -> None:
     """Unlist the image; its blobs and layers go unless something else needs them."""
     keys = set(layer_keys(image))
     engine.images.remove(image)
-    for other in engine.images.list():
-        keys -= set(layer_keys(other))
+    engine.layers.remove(sorted(keys - needed_layers(engine)))
+
+
+def needed_layers(engine: Engine) -> set[str]:
+    """The keys of the layers of all images, containers and operations in progress."""
+    keys = {key.removeprefix("layer:") for key in engine.images.leased()}
+    for image in engine.images.list():
+        keys.update(layer_keys(image))
     for container in engine.containers.all():
-        keys -= set(container.record["storage"]["chain"])
-    keys -= {key.removeprefix("layer:") for key in engine.images.leased()}
-    engine.layers.remove(sorted(keys))
+        keys.update(container.record["storage"]["chain"])
+    return keys
 
 
 def layer_keys(image: Image) -> list[str]:
@@ -260,4 +265,6 @@ def prune(engine: Engine, *, everything: bool = False, filters: Sequence[str] = 
         if not engine.containers.users_of_image(image.id):
             delete(engine, image)
             gone.append(hex_id(image))
+    engine.images.collect()  # what pulls that failed have left
+    engine.layers.gc(needed_layers(engine))
     return gone

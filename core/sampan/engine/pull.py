@@ -114,7 +114,13 @@ def pull(
         return local
     if local is not None and fetched.digest in (local.digest, local.index_digest):
         return local
-    return _Pull(engine, remote, tell, wanted or platforms.host(), wanted is not None).run(fetched)
+    try:
+        return _Pull(engine, remote, tell, wanted or platforms.host(), wanted is not None).run(
+            fetched
+        )
+    except CorruptError:
+        engine.images.collect()  # what came with it is of no use; a cut download would be
+        raise
 
 
 def _plain_name(name: str) -> str:
