@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sampan.errors import CorruptError, LimitError, SampanError, UnsupportedError
 from sampan.store import pax as paxlib
 from sampan.store.decompress import Source
-from sampan.store.tar import MAX_ENTRIES, Entry, TarReader
+from sampan.store.entry import Entry
+from sampan.store.tar import MAX_ENTRIES, TarReader
 from tarmaker import BLOCK, d, f, gnu_long, gz, header, pad, pax, record, tar
 
 

@@ -194,12 +194,7 @@ class Writer:
         os.close(self._directory)
 
     def write(self, data: bytes) -> None:
-        try:
-            files.write_all(self._fd, data)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                self.discard()  # kept for resuming, it would keep the disk full
-            raise
+        files.write_all(self._fd, data)
         self._hash.update(data)
         self.size += len(data)
 
