@@ -110,7 +110,9 @@ def _merge_file(
                         f"a plugin's keys stand in a table [{key}.PLUGIN]",
                     )
                 tables.setdefault(key, {}).setdefault(name, {}).update(table)
-                sources.update({f"{key}.{name}.{inner}": path for inner in table})
+                sources.update(
+                    {f"{key}.{name}.{inner}": path for inner in cast("dict[str, Any]", table)}
+                )
         elif key not in KEYS:
             raise SampanError(f"{path}: unknown key {key}", "", f"known keys: {', '.join(KEYS)}")
         elif not isinstance(value, str):
