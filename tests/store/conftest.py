@@ -31,8 +31,8 @@ class Store:
     def __init__(self, path: Path, idmap: IdMap) -> None:
         self.path, self.idmap = path, idmap
         self.root_fd = files.open_directory(str(path))
-        directory = files.open_directory("overlay", dir_fd=self.root_fd, create=True)
-        context = DriverContext(directory, str(path), idmap, {}, lambda text: None)
+        self.driver_fd = files.open_directory("overlay", dir_fd=self.root_fd, create=True)
+        context = DriverContext(self.driver_fd, str(path), idmap, {}, lambda text: None)
         self.driver = sampan_storage_driver(context)
         self.layers = LayerStore(self.root_fd, self.driver, idmap)
 
@@ -111,6 +111,8 @@ class Store:
 
     def destroy(self) -> None:
         userns.run(self.idmap, lambda: files.remove_tree(self.root_fd, "overlay"))
+        self.layers.close()
+        os.close(self.driver_fd)
         os.close(self.root_fd)
 
 

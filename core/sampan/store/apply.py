@@ -90,7 +90,7 @@ class Applier:
         path = clean(entry.name)
         head, _, base = path.rpartition(b"/")
         if WHITEOUT in path and any(part.startswith(WHITEOUT) for part in path.split(b"/")):
-            self._whiteout(entry, head, base)
+            self._whiteout(entry, path)
         elif not base:
             self._root(entry)
         elif entry.type == FILE:
@@ -98,7 +98,8 @@ class Applier:
         else:
             self._kinds[entry.type](entry, self.tree.parent(head), base, path)
 
-    def _whiteout(self, entry: Entry, head: bytes, base: bytes) -> None:
+    def _whiteout(self, entry: Entry, path: bytes) -> None:
+        head, _, base = path.rpartition(b"/")
         above = head.split(b"/")
         if base == OPAQUE and not any(part.startswith(WHITEOUT) for part in above):
             self.tree.opaque(head)
@@ -109,7 +110,7 @@ class Applier:
         elif base[4:] in (b"", b".", b".."):
             raise corrupt(entry.name, "a whiteout of nothing")
         else:
-            self.tree.whiteout(self.tree.parent(head), base[4:])
+            self.tree.whiteout(path[: -len(base)] + base[4:])
 
     def _root(self, entry: Entry) -> None:
         if entry.type != DIRECTORY:

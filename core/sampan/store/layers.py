@@ -138,6 +138,11 @@ class LayerStore:
         records.sweep(self._records())
         return gone
 
+    def close(self) -> None:
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
     def _remove(self, directory: int, keys: Sequence[str]) -> None:
         for key in keys:
             fd = records.open_lock(directory)

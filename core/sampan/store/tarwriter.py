@@ -50,6 +50,8 @@ class TarWriter:
             fd = _open_directory(root, path)
             below: list[bytes] = []
             try:
+                if path and overlay.is_opaque(fd):
+                    self._header(path + b"/.wh..wh..opq", b"0", None)
                 for name in sorted(map(os.fsencode, os.listdir(fd))):
                     entry = path + b"/" + name if path else name
                     if self.add(entry, fd, name):

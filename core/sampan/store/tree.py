@@ -47,6 +47,8 @@ class Tree:
     def __init__(self, root: int, writer: LayerWriter, replaced: Callable[[bytes], None]) -> None:
         self.root, self._writer, self._replaced = root, writer, replaced
         self._open: dict[bytes, int] = {b"": root}
+        self._latest = root  # a hard link needs two directories at once
+        self._whiteouts: list[bytes] = []
         # What is set last, for every entry made in a directory changes its time. None: no entry
         # named it.
         self._directories: dict[bytes, Times | None] = {b"": None}
@@ -59,17 +61,17 @@ class Tree:
         FileNotFoundError without `create`.
         """
         fd = self._open.get(path)
-        if fd is not None:
-            return fd
-        try:
-            fd = openat2(self.root, path, _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-        except OSError as error:
-            if not create or error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                raise
-            fd = self._make(path)
-        if len(self._open) >= CACHED:
-            self._close_cached()
-        self._open[path] = fd
+        if fd is None:
+            try:
+                fd = openat2(self.root, path, _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+            except OSError as error:
+                if not create or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                    raise
+                fd = self._make(path)
+            if len(self._open) >= CACHED:
+                self._close_cached(self._latest)
+            self._open[path] = fd
+        self._latest = fd
         return fd
 
     def directory(self, dir_fd: int, base: bytes, path: bytes, mode: int, mtime_ns: int) -> bool:
@@ -101,7 +103,7 @@ class Tree:
         """Remove what stands where a new file goes: a whiteout, or an earlier entry."""
         status = os.stat(base, dir_fd=dir_fd, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            self._forget(path)
+            self._forget(path, dir_fd)
             files.remove_tree(dir_fd, base)
         else:
             os.unlink(base, dir_fd=dir_fd)
@@ -110,10 +112,13 @@ class Tree:
         self.duplicates += 1
         self._replaced(path)
 
-    def whiteout(self, dir_fd: int, base: bytes) -> None:
-        """Hide `base` of the layers below, wherever in this layer its own entry stands."""
+    def whiteout(self, path: bytes) -> None:
+        """Hide `path` of the layers below, wherever in this layer its own entry stands."""
+        head, _, base = path.rpartition(b"/")
+        dir_fd = self.parent(head)
         try:
             self._writer.whiteout(dir_fd, base)
+            self._whiteouts.append(path)
         except FileExistsError:
             status = os.stat(base, dir_fd=dir_fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
@@ -121,10 +126,12 @@ class Tree:
 
     def finish(self, stack: Callable[[], list[int]]) -> None:
         """Set the directories' modes and times; `stack` gives the layers below, topmost first."""
-        self._close_cached()
         if self._opaque_root:
             for name in sorted(overlay.names(stack())):
-                self.whiteout(self.root, name)
+                self.whiteout(name)
+        if self._whiteouts:
+            self._prune_whiteouts(stack())
+        self._close_cached()
         for path, times in reversed(self._directories.items()):
             try:
                 fd = openat2(
@@ -145,6 +152,28 @@ class Tree:
             finally:
                 os.close(fd)
 
+    def _prune_whiteouts(self, stack: list[int]) -> None:
+        """Remove whiteouts of nothing: a directory that is in no layer below would list them."""
+        for path in self._whiteouts:
+            below = overlay.lookup(stack, path)
+            if below is not None:
+                os.close(below)
+                continue
+            head, _, base = path.rpartition(b"/")
+            try:
+                fd = openat2(
+                    self.root, head or b".", _DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+                )
+            except OSError:
+                continue  # its path leads over a link: what it hides has another name
+            try:
+                if overlay.is_whiteout(os.stat(base, dir_fd=fd, follow_symlinks=False)):
+                    os.unlink(base, dir_fd=fd)
+            except FileNotFoundError:
+                pass
+            finally:
+                os.close(fd)
+
     def _take_directory(self, dir_fd: int, base: bytes, path: bytes, mode: int) -> bool:
         status = os.stat(base, dir_fd=dir_fd, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
@@ -155,8 +184,7 @@ class Tree:
             return True
         self.make_room(dir_fd, base, path)
         os.mkdir(base, mode, dir_fd=dir_fd)
-        if overlay.is_whiteout(status):
-            self._make_opaque(dir_fd, base)
+        self._make_opaque(dir_fd, base)  # what stood there hid the directory below
         return False
 
     def _make_opaque(self, dir_fd: int, base: bytes) -> None:
@@ -227,19 +255,22 @@ class Tree:
             raise NotADirectoryError(errno.ENOTDIR, f"{show(path)} above it is a file")
         os.unlink(part, dir_fd=current)
 
-    def _forget(self, path: bytes) -> None:
-        """A directory goes: its descriptors and times, and those below, are worth nothing."""
-        self._close_cached()
+    def _forget(self, path: bytes, dir_fd: int) -> None:
+        """A directory below `dir_fd` goes: descriptors and times of what was in it are worth
+        nothing.
+        """
+        self._close_cached(dir_fd)
         below = path + b"/"
         for known in [p for p in self._directories if p == path or p.startswith(below)]:
             del self._directories[known]
             self._replaced(known)
 
-    def _close_cached(self) -> None:
-        for fd in self._open.values():
-            if fd != self.root:
+    def _close_cached(self, keep: int = -1) -> None:
+        kept = {path: fd for path, fd in self._open.items() if fd in (self.root, keep)}
+        for path, fd in self._open.items():
+            if path not in kept:
                 os.close(fd)
-        self._open = {b"": self.root}
+        self._open = kept
 
 
 def _swap(old: int, new: int) -> int:

@@ -70,7 +70,7 @@ class Unpacker:
         """
         message = json.dumps({"submit": index}).encode()
         with self._lock:
-            while select.select([self._socket], [], [], 0)[0]:
+            while _ready(self._socket.fileno(), 0):
                 self._hear()
             try:
                 socket.send_fds(self._socket, [message], [fd])
@@ -117,7 +117,14 @@ class Unpacker:
         traceback: TracebackType | None,
     ) -> None:
         self._socket.close()  # the worker sees it, and cleans up
-        if not select.select([self._pidfd], [], [], PATIENCE)[0]:
+        if not _ready(self._pidfd, PATIENCE):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         os.close(self._pidfd)
+
+
+def _ready(fd: int, seconds: float) -> bool:
+    """Whether the descriptor can be read within that time."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
