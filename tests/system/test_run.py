@@ -57,7 +57,7 @@ def test_own_errors_are_125(sampan: Sampan) -> None:
     for words in (
         ["run", "--no-such-flag", BUSYBOX],
         ["run"],
-        ["run", "--rm", "UPPER/case", "true"],
+        ["run", "--rm", "repo/Upper", "true"],
         ["run", "--rm", "--memory", "64m", BUSYBOX, "true"],
         ["run", "--rm", "--security-opt", "no-such=option", BUSYBOX, "true"],
         ["no-such-verb"],

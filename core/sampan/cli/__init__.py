@@ -100,6 +100,10 @@ def _complain(text: str) -> None:
         sys.stdout.flush()
     except OSError:
         pass
+    if not text.isprintable():  # it may quote a stranger: an image, a registry
+        from sampan.cli.format import escape_lines
+
+        text = escape_lines(text)
     os.write(2, f"Error: {text}\n".encode(errors="backslashreplace"))
 
 
