@@ -17,10 +17,12 @@ import pytest
 
 from sampan import files
 from sampan.errors import CorruptError, LimitError, NotFoundError, SampanError
-from sampan.linux import userns
+from sampan.linux import libc, mounts, userns
+from sampan.linux.userns import IdMap
 from sampan.store import records, unsynced
 from sampan.store.layers import LayerSource
 from store.conftest import Store, make_store, own_map
+from store.malformed import MALFORMED
 from tarmaker import E, d, digest, f, gz, h, header, s, tar, wh
 
 
@@ -148,6 +150,7 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from store.conftest import make_store, own_map
+from store.malformed import MALFORMED
 from tarmaker import digest
 from sampan.store.layers import LayerSource
 path, blob = sys.argv[1:]
@@ -422,3 +425,53 @@ def test_changes_and_usage(store: Store) -> None:
         ("C", b"o/y"),
     ]  # fmt: skip
     assert store.inside(lambda: store.driver.usage(keys[0])) > 0
+
+
+def test_malformed_layers_leave_nothing(store: Store) -> None:
+    for name, data in MALFORMED.items():
+        before = time.monotonic()
+        with pytest.raises(CorruptError):
+            store.unpack(data, blobs=[gz(data)])
+        assert time.monotonic() - before < 2, name
+        assert os.listdir(store.path / "overlay") == [] and store.leftovers() == [], name
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 100 << 10
+
+
+def test_a_full_disk_is_told_and_freed(tmp_path: Path) -> None:
+    """On a file system of 2 MiB: by what is known before, and by what the kernel says at the end."""
+
+    def inside() -> None:
+        userns.enter(IdMap(((0, os.getuid(), 1),), ((0, os.getgid(), 1),)))
+        libc.unshare(libc.CLONE_NEWNS)
+        mounts.classic("tmpfs", "tmpfs", str(tmp_path), 0, "size=2m,mode=700")
+        store = make_store(tmp_path / "store", IdMap(((0, 0, 1),), ((0, 0, 1),)))
+        small = [f("small", bytes(1 << 19))]
+        keys, _ = store.unpack(small)
+        for layer in ([f("big", bytes(4 << 20))], [f(f"n{n}", bytes(100)) for n in range(900)]):
+            with pytest.raises(SampanError, match="no space left"):
+                store.unpack(layer)
+            assert store.leftovers() == [] and store.layers.present() == keys
+        status = os.statvfs(tmp_path)
+        filler = os.open(tmp_path / "filler", os.O_CREAT | os.O_WRONLY, 0o600)
+        with pytest.raises(OSError, match="No space"):
+            while True:
+                os.write(filler, bytes(4096))
+        store.layers.remove(keys)
+        assert os.statvfs(tmp_path).f_bavail * status.f_frsize >= 1 << 19
+        os.close(filler)
+        os.unlink(tmp_path / "filler")
+        store.unpack(small)
+
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            inside()
+            status = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
