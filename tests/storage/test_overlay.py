@@ -15,7 +15,6 @@ from sampan import files
 from sampan.drivers import DriverContext
 from sampan.errors import NotFoundError
 from sampan.linux import mounts, overlay, userns
-from sampan_storage import layers
 from sampan_storage.overlay import sampan_config, sampan_probe, sampan_storage_driver
 from store.conftest import Store, make_store, own_map, scan
 from tarmaker import d, f, opq, wh
@@ -213,7 +212,7 @@ def test_removal_goes_on_where_the_rename_is_refused(
 
     def remove() -> None:
         monkeypatch.setattr(os, "rename", full)
-        layers.remove(store.driver._root, keys[0])
+        store.driver.remove(keys[0])
 
     userns.run(store.idmap, remove)
     assert keys[0] not in os.listdir(store.path / "overlay")

@@ -10,6 +10,7 @@ import sys
 
 from sampan import __version__
 from sampan.errors import SampanError, UsageError
+from sampan.linux.marks import mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ GLOBAL = {  # flag: settings key
 def main() -> NoReturn:
     """Entry point: leaves by os._exit, which spares the interpreter's teardown."""
     _open_standard_streams()
+    mark("interpreter and first imports")
     status = 125
     try:
         status = run(sys.argv[1:])
@@ -92,6 +94,7 @@ def main() -> NoReturn:
         sys.stderr.flush()
     except OSError:
         status = status or 141
+    mark("told of the end")
     os._exit(status)
 
 

@@ -9,6 +9,7 @@ from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
 from sampan.engine import run as starting
 from sampan.errors import InUseError, NotFoundError, SampanError, UsageError
+from sampan.linux.marks import mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ VERB = Verb(
 
 
 def main(words: list[str], spawned: Spawned) -> int:
+    mark("monitor forked, run loaded")
     values, arguments = parse(VERB, words)
     if values["rmi"]:
         values["rm"] = True
@@ -51,8 +53,11 @@ def main(words: list[str], spawned: Spawned) -> int:
     chosen = container_options.build(
         values, arguments[1:], engine.settings, detach=values["detach"]
     )
+    mark("options parsed, settings read")
     image = find_image(engine, arguments[0], values)
+    mark("image resolved")
     starting.ready(spawned)
+    mark("monitor ready")
     if values["replace"]:
         replace(engine, values)
     status = run(engine, spawned, image, chosen, values)
@@ -119,6 +124,7 @@ def run(
     detach = values["detach"]
     created = create(engine, image, chosen, sync=not (chosen["rm"] and not detach))
     container_id = created.record["id"]
+    mark("container committed")
     write_file(values["cidfile"], container_id)
     preserve = _preserved(chosen["preserve_fds"])
     if detach:

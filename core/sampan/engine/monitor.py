@@ -13,6 +13,7 @@ import os
 
 from sampan.errors import SampanError
 from sampan.linux import libc, sockets, userns
+from sampan.linux.marks import mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
     libc.set_name("sampan-monitor")
     _own_mounts()
     send(sock, {"kind": "ready"})
+    mark("  namespaces made")
     importlib.import_module("sampan.engine.supervise")  # while the command is still parsing
 
     while True:

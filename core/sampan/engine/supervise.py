@@ -18,6 +18,7 @@ from sampan.engine.monitor import send
 from sampan.engine.streams import Client, Streams
 from sampan.errors import SampanError
 from sampan.linux import libc, paths, processes, sockets
+from sampan.linux.marks import mark
 from sampan.model import spec as oci
 from sampan.model import users
 from sampan.model.contract import Io
@@ -63,6 +64,7 @@ class Supervisor:
         log = LogWriter(self.dir_fd, self.options["log_driver"])
         try:
             process = self._create()
+            mark("  container created")
             attachment = self.network.attach(self.record["id"], process.pid, {})
             streams = self._streams(log)
             self._note_run(process, started)
@@ -71,6 +73,7 @@ class Supervisor:
             self._failed(error, started)
             raise
         send(self.sock, {"kind": "started", "pid": process.pid})
+        mark("  program executed")
         if self.options["rm"]:  # load what the end needs, while the container runs
             self.engine.driver("storage", self.record["storage"]["driver"])
             self.engine.containers.name_taken(self.record["name"])
@@ -78,10 +81,12 @@ class Supervisor:
             self._deadline = time.monotonic() + self.options["timeout"]
         listener = sockets.listen(self.bundle_fd, "attach")
         code = self._watch(process, streams, listener)
+        mark("  program ended")
         streams.drain(DRAIN_SECONDS)
         self.network.detach(self.record["id"], attachment)
         self._note_exit(code, started)
         self._clean()
+        mark("  recorded and cleaned")
         for client in streams.clients:
             client.tell({"kind": "exit", "code": code})
         if not streams.clients:
@@ -89,6 +94,7 @@ class Supervisor:
 
     def _create(self) -> Process:
         """Mount, finish the document, and let the runtime create the container."""
+        mark("  plan received")
         for name in ("rootfs", "etc"):
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         surroundings.mount_root(self.plan["snapshot"], self.bundle_fd)
@@ -101,6 +107,7 @@ class Supervisor:
         )
         spec = self._finish(spec)
         files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
+        mark("  root mounted, document finished")
         io = self._open_io()
         try:
             return self.runtime.create(self.record["id"], self.plan["bundle"], io)

@@ -57,8 +57,10 @@ class Layer:
         try:
             os.rename(self._name, self._key, src_dir_fd=self._root, dst_dir_fd=self._root)
         except OSError:  # ENOTEMPTY: a layer whose record was lost
-            remove(self._root, self._key)
+            old = files.temporary_name()
+            os.rename(self._key, old, src_dir_fd=self._root, dst_dir_fd=self._root)
             os.rename(self._name, self._key, src_dir_fd=self._root, dst_dir_fd=self._root)
+            files.remove_tree(self._root, old)
 
     def whiteout(self, dir_fd: int, name: bytes) -> None:
         overlay.make_whiteout(dir_fd, name)
@@ -86,18 +88,6 @@ def _unlocked(root: int, name: str) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def remove(root: int, key: str) -> None:
-    """Remove a layer or snapshot: first its name, so that half of it is never taken for all."""
-    name = files.temporary_name()
-    try:
-        os.rename(key, name, src_dir_fd=root, dst_dir_fd=root)
-    except FileNotFoundError:
-        return
-    except OSError:  # a full disk may refuse the rename
-        name = key
-    files.remove_tree(root, name)
 
 
 def usage(root: int, key: str) -> int:
