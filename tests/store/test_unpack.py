@@ -18,8 +18,10 @@ import pytest
 from sampan import files
 from sampan.errors import CorruptError, LimitError, NotFoundError, SampanError
 from sampan.linux import libc, mounts, userns
+from sampan.linux.capabilities import NUMBERS
 from sampan.linux.userns import IdMap
 from sampan.store import records, unsynced
+from sampan.store.confine import CAPABILITIES
 from sampan.store.layers import LayerSource
 from store.conftest import Store, make_store, own_map
 from store.malformed import MALFORMED
@@ -152,6 +154,7 @@ from pathlib import Path
 from store.conftest import make_store, own_map
 from store.malformed import MALFORMED
 from tarmaker import digest
+from sampan.store.confine import CAPABILITIES
 from sampan.store.layers import LayerSource
 path, blob = sys.argv[1:]
 store = make_store(Path(path), own_map())
@@ -383,9 +386,16 @@ def test_the_reader_sees_only_its_layer(store: Store, monkeypatch: pytest.Monkey
             "cwd": os.getcwd(),
             "limits": resource.getrlimit(resource.RLIMIT_CORE),
             "open": [fd for fd in range(200) if _open(fd)],
+            "bounding": [name for name, n in NUMBERS.items() if _bounding(n)],
         }
         os.symlink(json.dumps(found), "told")
         original(self, reader)  # type: ignore[arg-type]
+
+    def _bounding(number: int) -> bool:
+        try:
+            return bool(libc.prctl(23, number))  # PR_CAPBSET_READ
+        except OSError:
+            return False
 
     def _open(fd: int) -> bool:
         try:
@@ -398,6 +408,7 @@ def test_the_reader_sees_only_its_layer(store: Store, monkeypatch: pytest.Monkey
     keys, _ = store.unpack([f("a", "1")])
     found = json.loads(os.readlink(store.path / "overlay" / keys[0] / "told"))
     assert found["root"] == [] and found["links"] == [] and found["cwd"] == "/"
+    assert set(found["bounding"]) == set(CAPABILITIES)
     assert where not in found["open"] and len(found["open"]) <= 8
 
 

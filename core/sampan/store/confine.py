@@ -11,13 +11,16 @@ import errno
 import os
 import resource
 
-from sampan.linux import landlock, libc, mounts
+from sampan.linux import capabilities, landlock, libc, mounts
 from sampan.linux.processes import die_with_parent
 
 # a zstd window, chunks and an interpreter; the resident set stays far below
 ADDRESS_SPACE = 1 << 30
 OPEN_FILES = 4096
 MAX_FILE = 1 << 40
+# What setting owners, modes, times and attributes takes. Without SYS_PTRACE and SYS_ADMIN there is
+# no way into the worker, which shares the user namespace.
+CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP"]
 
 
 def isolate_network() -> None:
@@ -52,6 +55,9 @@ def enter(layer_fd: int, keep: list[int], parent: int) -> int:
         (resource.RLIMIT_CORE, 0),
     ):
         _lower(limit, value)
+    keep_caps = capabilities.mask(CAPABILITIES)
+    capabilities.drop_bounding(keep_caps)
+    capabilities.set_sets(keep_caps, keep_caps, 0)
     os.umask(0)
     return root
 
