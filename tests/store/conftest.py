@@ -28,12 +28,13 @@ Layer = bytes | Sequence[E | bytes]
 class Store:
     """A store with a few short words for tests."""
 
-    def __init__(self, path: Path, idmap: IdMap) -> None:
-        self.path, self.idmap = path, idmap
+    def __init__(self, path: Path, idmap: IdMap, name: str = "overlay") -> None:
+        self.path, self.idmap, self.name = path, idmap, name
         self.root_fd = files.open_directory(str(path))
-        self.driver_fd = files.open_directory("overlay", dir_fd=self.root_fd, create=True)
+        self.driver_fd = files.open_directory(name, dir_fd=self.root_fd, create=True)
         context = DriverContext(self.driver_fd, str(path), idmap, {}, lambda text: None)
-        self.driver = sampan_storage_driver(context)
+        make: Any = sampan_storage_driver if name == "overlay" else plain_driver()
+        self.driver = make(context)
         self.layers = LayerStore(self.root_fd, self.driver, idmap)
 
     def sources(
@@ -67,6 +68,11 @@ class Store:
 
     def view(self, keys: Sequence[str]) -> dict[bytes, Any]:
         """What a container on these layers sees: path -> node."""
+        if self.name != "overlay":
+            whole = f"{self.name}/{keys[-1]}"
+            top = files.open_directory(whole, dir_fd=self.root_fd) if keys else -1
+            tree: dict[bytes, Any] = self.inside(lambda: scan(top) if keys else {})
+            return tree
         snapshot = self.driver.prepare("c-view", keys, readonly=True)
         lower = snapshot["mounts"][0]["lower"]
         seen: dict[bytes, Any] = self.inside(lambda: _merged(snapshot["directory"], lower))
@@ -103,14 +109,14 @@ class Store:
     def leftovers(self) -> list[str]:
         return [
             name
-            for place in ("overlay", "layers/overlay")
+            for place in (self.name, f"layers/{self.name}")
             if (self.path / place).exists()
             for name in os.listdir(self.path / place)
             if name.startswith(files.TEMPORARY)
         ]
 
     def destroy(self) -> None:
-        userns.run(self.idmap, lambda: files.remove_tree(self.root_fd, "overlay"))
+        userns.run(self.idmap, lambda: files.remove_tree(self.root_fd, self.name))
         self.layers.close()
         os.close(self.driver_fd)
         os.close(self.root_fd)
@@ -177,9 +183,21 @@ def single_map() -> IdMap:
     return IdMap(((0, os.getuid(), 1),), ((0, os.getgid(), 1),))
 
 
-def make_store(path: Path, idmap: IdMap) -> Store:
+def plain_driver() -> Any:
+    """A driver whose layers are whole copies: the one that shows what strangers can write."""
+    import importlib.util
+
+    place = Path(__file__).parents[1] / "plugins" / "thirdparty" / "sampan_plain.py"
+    spec = importlib.util.spec_from_file_location("sampan_plain", place)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.sampan_storage_driver
+
+
+def make_store(path: Path, idmap: IdMap, name: str = "overlay") -> Store:
     path.mkdir(mode=0o700, exist_ok=True)
-    return Store(path, idmap)
+    return Store(path, idmap, name)
 
 
 @pytest.fixture(params=["own", "single"])

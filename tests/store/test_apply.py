@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sampan.errors import CorruptError, SampanError, UnsupportedError
-from store.conftest import Layer, Store
+from store.conftest import Layer, Store, make_store, own_map
 from tarmaker import E, d, f, gnu_long, h, header, opq, pad, pax, s, tar, wh
 
 
@@ -444,3 +445,43 @@ def test_full_disk_is_told(store: Store) -> None:
 
 def test_struct_of_the_capability_is_revision_2() -> None:
     assert struct.unpack("<I", CAPABILITY[:4])[0] & 0xFF000000 == 0x02000000
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Iterator[Store]:
+    made = make_store(tmp_path / "store", own_map(), "plain")
+    yield made
+    made.destroy()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        test_partner_of_an_overwritten_hard_link,
+        test_hard_link_target_deleted_later,
+        test_file_over_a_lower_link,
+        test_opaque_directory_over_a_lower_link,
+        test_opaque_marker_is_not_a_plain_whiteout,
+        test_type_changes,
+        test_whiteout_at_the_root_stays_local,
+        test_duplicates_last_wins_with_one_notice,
+        test_file_replaces_a_directory_of_its_layer,
+    ],
+)
+def test_the_same_on_a_driver_of_whole_copies(whole: Store, case: Callable[[Store], None]) -> None:
+    case(whole)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_directory_over_a_lower_link_on_whole_copies(whole: Store, named: bool) -> None:
+    test_directory_over_a_lower_link(whole, named)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [1, 0, 2], [2, 0, 1], [0, 2, 1]])
+def test_whiteouts_on_whole_copies(whole: Store, order: list[int]) -> None:
+    test_whiteout_hides_lower_layers_only_whatever_its_place(whole, order)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_opaque_root_on_whole_copies(whole: Store, last: bool) -> None:
+    test_opaque_root(whole, last)

@@ -99,17 +99,19 @@ def seen(store: Store, keys: Sequence[str]) -> Tree:
 
 
 @given(st.lists(st.lists(entries, max_size=6), min_size=1, max_size=4))
+@pytest.mark.parametrize("driver", ["overlay", "plain"])
 @settings(max_examples=60, deadline=None, phases=QUICK, suppress_health_check=list(HealthCheck))
-def test_model(layers: list[list[E]]) -> None:
+def test_model(driver: str, layers: list[list[E]]) -> None:
     chain = [plain(layer) for layer in layers]
+    if driver == "plain":  # it cannot copy FIFOs
+        chain = [[entry for entry in layer if entry.kind != b"6"] for layer in chain]
     wanted: Tree = {}
     for layer in chain:
         wanted = apply(wanted, layer)
     with tempfile.TemporaryDirectory() as place:
-        store = make_store(Path(place) / "store", own_map())
+        store = make_store(Path(place) / "store", own_map(), driver)
         try:
             keys, _ = store.unpack(*chain)
-            assert seen(store, keys) == wanted
             assert seen(store, keys) == wanted
         finally:
             store.destroy()

@@ -91,12 +91,14 @@ class Applier:
         head, _, base = path.rpartition(b"/")
         if WHITEOUT in path and any(part.startswith(WHITEOUT) for part in path.split(b"/")):
             self._whiteout(entry, path)
-        elif not base:
+            return
+        if not base:
             self._root(entry)
         elif entry.type == FILE:
             self._file(entry, self.tree.parent(head), base, path, reader)
         else:
             self._kinds[entry.type](entry, self.tree.parent(head), base, path)
+        self.tree.made(path)
 
     def _whiteout(self, entry: Entry, path: bytes) -> None:
         head, _, base = path.rpartition(b"/")

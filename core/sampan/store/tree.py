@@ -21,6 +21,7 @@ from sampan.linux.paths import (
     RESOLVE_NO_SYMLINKS,
     openat2,
 )
+from sampan.store.own import Own
 from sampan.store.pax import show
 
 TYPE_CHECKING = False
@@ -53,6 +54,7 @@ class Tree:
         # named it.
         self._directories: dict[bytes, Times | None] = {b"": None}
         self._opaque_root = False
+        self._own = Own() if writer.complete else None
         self.duplicates = 0
 
     def parent(self, path: bytes, *, create: bool = True) -> int:
@@ -62,17 +64,27 @@ class Tree:
         """
         fd = self._open.get(path)
         if fd is None:
-            try:
-                fd = openat2(self.root, path, _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-            except OSError as error:
-                if not create or error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                    raise
-                fd = self._make(path)
+            fd = self._resolve(path, create)
             if len(self._open) >= CACHED:
                 self._close_cached(self._latest)
             self._open[path] = fd
         self._latest = fd
         return fd
+
+    def _resolve(self, path: bytes, create: bool) -> int:
+        if self._own is not None and create:
+            return self._make(path)  # links of the layers below give way to directories
+        try:
+            return openat2(self.root, path, _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if not create or error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+            return self._make(path)
+
+    def made(self, path: bytes) -> None:
+        """An entry of this layer is there."""
+        if self._own is not None:
+            self._own.paths.add(path)
 
     def directory(self, dir_fd: int, base: bytes, path: bytes, mode: int, mtime_ns: int) -> bool:
         """Make the directory that an entry names, or take the one that is there: then True.
@@ -93,7 +105,9 @@ class Tree:
 
     def opaque(self, path: bytes) -> None:
         """Hide what the layers below have in the directory."""
-        if path:
+        if self._own is not None:
+            self._own.prune(self.parent(path), path)
+        elif path:
             self._writer.opaque(self.parent(path))
         else:
             # an overlay does not ask its roots: whiteouts say it at the end
@@ -109,6 +123,10 @@ class Tree:
             os.unlink(base, dir_fd=dir_fd)
             if overlay.is_whiteout(status):
                 return
+        if self._own is not None:
+            if path not in self._own.paths:
+                return
+            self._own.forget(path)
         self.duplicates += 1
         self._replaced(path)
 
@@ -116,6 +134,10 @@ class Tree:
         """Hide `path` of the layers below, wherever in this layer its own entry stands."""
         head, _, base = path.rpartition(b"/")
         dir_fd = self.parent(head)
+        if self._own is not None:
+            self._close_cached(dir_fd)
+            self._own.whiteout(dir_fd, base, path)
+            return
         try:
             self._writer.whiteout(dir_fd, base)
             self._whiteouts.append(path)
@@ -184,7 +206,8 @@ class Tree:
             return True
         self.make_room(dir_fd, base, path)
         os.mkdir(base, mode, dir_fd=dir_fd)
-        self._make_opaque(dir_fd, base)  # what stood there hid the directory below
+        if self._own is None:
+            self._make_opaque(dir_fd, base)  # what stood there hid the directory below
         return False
 
     def _make_opaque(self, dir_fd: int, base: bytes) -> None:
@@ -234,19 +257,26 @@ class Tree:
         """The descriptor of one component, made if it is missing, or the text of a link."""
         resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
         try:
-            return openat2(current, part, _DIRECTORY, resolve)
+            fd = openat2(current, part, _DIRECTORY, resolve)
+            self._directories.setdefault(path, None)
+            self.made(path)
+            return fd
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                return os.readlink(part, dir_fd=current)
-            if error.errno == errno.ENOTDIR:
-                self._only_whiteout(current, part, path)
-            elif error.errno != errno.ENOENT:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
-            hidden = error.errno == errno.ENOTDIR
+            found = error.errno
+        if found != errno.ENOENT and self._own is not None and path not in self._own.paths:
+            files.remove_tree(current, part)  # of the layers below, and no directory
+            found = errno.ENOENT
+        if found == errno.ELOOP:
+            return os.readlink(part, dir_fd=current)
+        if found == errno.ENOTDIR:
+            self._only_whiteout(current, part, path)
         os.mkdir(part, IMPLICIT_MODE, dir_fd=current)
+        self.made(path)
         self._directories.setdefault(path, None)
         fd = openat2(current, part, _DIRECTORY, resolve)
-        if hidden:
+        if found == errno.ENOTDIR:
             self._writer.opaque(fd)
         return fd
 
