@@ -45,7 +45,7 @@ class LayerWriter(Protocol):
     """
 
     fd: int
-    complete: bool  # True: holds the parent's tree too, and a whiteout means a removal
+    complete: bool  # True: holds the parent's tree too; whiteouts are then removals by the caller
 
     def whiteout(self, dir_fd: int, name: bytes) -> None:
         """Hide `name` of the lower layers in the directory."""
