@@ -53,12 +53,13 @@ class Unpacker:
         self.unpacked[index] = raw
         self.on_done(index)
 
-    def finish(self) -> None:
+    def finish(self) -> list[str]:
         if self.failure:
             raise self.failure
         diff_ids = [source.diff_id for source in self.chain]
         for index in self.unpacked:
             self.layers.there.add(tuple(diff_ids[: index + 1]))
+        return []
 
 
 class Layers:

@@ -267,7 +267,8 @@ class _Pull:
 
         with self.engine.layers.unpacker(chain, unpacked) as unpacker:
             fetcher.all(list(work.values()), unpacker.submit)
-            unpacker.finish()
+            for notice in unpacker.finish():
+                self.tell.note(notice)
 
     def _list(self, digest: str, config: model.ImageConfig, index_digest: str) -> Image:
         name = str(self.name)
