@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from sampan import errors
-from sampan.errors import SampanError
+from sampan.errors import SampanError, from_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def describe(error: BaseException) -> list[Any]:
         return [type(error).__name__, error.what, error.why, error.hint, error.exit_status]
     if isinstance(error, MemoryError):
         return ["LimitError", "cannot unpack the layer", "it needs too much memory", "", 125]
+    if isinstance(error, OSError):
+        told = from_os_error("cannot unpack the layer", error)
+        return ["SampanError", told.what, told.why[:500], told.hint, told.exit_status]
     text = f"{type(error).__name__}: {error}"[:500]
     return ["SampanError", "cannot unpack the layer", text, "", 125]
 
