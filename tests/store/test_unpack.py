@@ -455,7 +455,8 @@ def test_a_full_disk_is_told_and_freed(tmp_path: Path) -> None:
         userns.enter(IdMap(((0, os.getuid(), 1),), ((0, os.getgid(), 1),)))
         libc.unshare(libc.CLONE_NEWNS)
         mounts.classic("tmpfs", "tmpfs", str(tmp_path), 0, "size=2m,mode=700")
-        store = make_store(tmp_path / "store", IdMap(((0, 0, 1),), ((0, 0, 1),)))
+        (tmp_path / "store").mkdir(mode=0o700)
+        store = Store(tmp_path / "store", IdMap(((0, 0, 1),), ((0, 0, 1),)))
         small = [f("small", bytes(1 << 19))]
         keys, _ = store.unpack(small)
         for layer in ([f("big", bytes(4 << 20))], [f(f"n{n}", bytes(100)) for n in range(900)]):
