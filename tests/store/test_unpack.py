@@ -217,7 +217,10 @@ def test_kill_at_any_moment(tmp_path: Path, victim: str) -> None:
         wait_gone(store)
     again = start(store.path, blob)
     assert again.communicate(timeout=60)[0].split() == [b"submitted", b"finished"]
-    assert store.leftovers() == []
+    deadline = time.monotonic() + 10
+    while store.leftovers():  # the worker of a killed caller may still be tidying up
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     [key] = store.layers.present()
     assert len(store.view([key])) == 3050
     store.destroy()
