@@ -97,8 +97,7 @@ def _sorted(found: list[Container], key: str) -> list[Container]:
 
 
 def command_of(container: Container) -> str:
-    options = container.record["options"]
-    return " ".join([*(options["entrypoint"] or ()), *options["command"]])
+    return " ".join(container.record["args"])
 
 
 def row(container: Container, *, full: bool) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
         "name": name,
         "created": stamp(time.time_ns()),
         "image": {"id": image.id, "name": image.name, "digest": image.digest},
+        "args": document["process"]["args"],
         "storage": {"driver": engine.storage.name, "key": key, "chain": []},
         "runtime": engine.settings.runtime,
         "options": chosen,

@@ -65,6 +65,7 @@ class Record(TypedDict):
     name: str
     created: str  # RFC 3339, UTC, nanoseconds
     image: dict[str, Any]  # id, name, digest
+    args: list[str]  # what is executed, as the OCI document had it
     storage: dict[str, Any]  # driver, key, chain
     runtime: str
     options: RunOptions
