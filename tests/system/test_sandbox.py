@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
@@ -145,12 +144,13 @@ def test_the_host_cannot_be_reached_through_the_monitor(sampan: Sampan) -> None:
 
 
 def test_loopback_of_the_host_is_out_of_reach(sampan: Sampan) -> None:
-    server = socket.create_server(("127.0.0.1", 0))
-    port = server.getsockname()[1]
-    threading.Thread(target=server.accept, daemon=True).start()
-    result = sampan("run", "--rm", BUSYBOX, "sh", "-c", f"nc -w 1 127.0.0.1 {port} < /dev/null")
-    assert result.returncode != 0
-    server.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        script = f"nc -w 1 127.0.0.1 {port} < /dev/null"
+        assert sampan("run", "--rm", BUSYBOX, "sh", "-c", script).returncode != 0
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_sockets_are_paths(sampan: Sampan) -> None:

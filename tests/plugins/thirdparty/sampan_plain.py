@@ -72,14 +72,23 @@ class Plain:
             os.stat(key, dir_fd=self._root)
         except FileNotFoundError:
             if chain and not os.path.isdir(f"/proc/self/fd/{self._root}/{chain[-1]}"):
-                raise NotFoundError(f"layer {chain[-1]} is lost", "", "pull the image again") from None
+                raise NotFoundError(
+                    f"layer {chain[-1]} is lost", "", "pull the image again"
+                ) from None
             os.close(self._copy(chain[-1] if chain else None, key))
         return {
             "driver": self.name,
             "key": key,
             "directory": os.readlink(f"/proc/self/fd/{self._root}"),
             "mounts": [
-                {"fstype": "bind", "source": key, "lower": [], "upper": "", "work": "", "options": []}
+                {
+                    "fstype": "bind",
+                    "source": key,
+                    "lower": [],
+                    "upper": "",
+                    "work": "",
+                    "options": [],
+                }
             ],
             "helpers": [],
             "readonly": readonly,
