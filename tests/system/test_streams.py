@@ -188,3 +188,27 @@ def test_early_signals(sampan: Sampan) -> None:
             code = process.wait(10)
         assert code in (-signal.SIGTERM, 143, 9), (step, code)
     assert until(lambda: sampan.text("ps", "-aq") == "", 5)
+
+
+def test_attach(sampan: Sampan) -> None:
+    """Any number of clients see the output; one of them ends the input."""
+    script = 'while read -r line; do echo "got $line"; done; echo end'
+    sampan.text("run", "-d", "-i", "--name", "a", BUSYBOX, "sh", "-c", script)
+    watcher = sampan.spawn("attach", "--no-stdin", "a", stdout=subprocess.PIPE)
+    time.sleep(0.5)
+    result = sampan("attach", "a", input=b"one\ntwo\n")
+    assert result.stdout == b"got one\ngot two\nend\n" and result.returncode == 0
+    assert watcher.communicate(timeout=20)[0] == result.stdout
+    assert sampan.text("logs", "a").splitlines() == ["got one", "got two", "end"]
+    assert sampan("attach", "a").returncode == 125
+
+
+def test_attach_to_a_terminal_and_detach(sampan: Sampan) -> None:
+    sampan.text("run", "-dit", "--name", "t", BUSYBOX, "sh")
+    terminal = Terminal(sampan, "attach", "t", rows=20, columns=70)
+    time.sleep(0.7)  # what is typed before the terminal is raw is flushed, as with any program
+    os.write(terminal.fd, b"stty size; echo do''ne\n")
+    assert b"20 70" in terminal.read(b"done\r\n")
+    os.write(terminal.fd, b"\x10\x11")
+    assert terminal.wait() == 0
+    assert sampan.state("t")["Status"] == "running"

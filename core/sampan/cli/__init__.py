@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sampan.engine.spawn import Spawned
 
 VERBS = {  # name: (module, one line)
+    "attach": ("attach", "Attach to the streams of a running container"),
     "create": ("create", "Create a container without starting it"),
     "exec": ("exec", "Run a further command in a running container"),
     "history": ("history", "Show the history of an image"),
@@ -42,6 +43,7 @@ VERBS = {  # name: (module, one line)
     "wait": ("wait", "Wait until containers end"),
 }
 CONTAINER = {  # sampan container NAME: module
+    "attach": "attach",
     "create": "create",
     "exec": "exec",
     "exists": "exists",

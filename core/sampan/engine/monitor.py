@@ -8,9 +8,9 @@ mount, and the missing exit record says that nobody saw the end.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 
+from sampan.engine.messages import receive, send
 from sampan.errors import SampanError
 from sampan.linux import libc, sockets, userns
 from sampan.linux.marks import mark
@@ -55,8 +55,7 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
     importlib.import_module("sampan.engine.supervise")  # while the command is still parsing
 
     while True:
-        data, fds = sockets.receive(sock, 64)
-        message = json.loads(data) if data else None
+        message, fds = receive(sock, 64)
         if message is None or message["kind"] != "prepare":
             return message, fds
         _preload(message)
@@ -103,16 +102,4 @@ def _tell(sock: sockets.Socket, error: BaseException) -> None:
         report = ["the monitor failed", str(error), "", 125]
     else:
         report = ["the monitor failed", f"{type(error).__name__}: {error}", "", 125]
-    try:
-        sockets.send(sock, json.dumps({"kind": "error", "error": report}).encode())
-    except OSError:
-        return  # nobody listens
-
-
-def send(sock: sockets.Socket, message: dict[str, Any]) -> bool:
-    """Tell the command; False if it is gone."""
-    try:
-        sockets.send(sock, json.dumps(message).encode())
-    except OSError:
-        return False
-    return True
+    send(sock, {"kind": "error", "error": report})

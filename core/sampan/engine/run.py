@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from sampan.errors import InUseError
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from sampan.engine.spawn import Spawned
     from sampan.model.container import Record
     from sampan.model.mount import Snapshot
+    from sampan.store.containers import Container
 
 
 def prepare(engine: Engine, spawned: Spawned) -> None:
@@ -67,20 +67,18 @@ def start(
     return int(spawned.expect("started")["pid"])
 
 
-def connect(engine: Engine, container_id: str) -> sockets.Socket:
-    """The socket of a running container's monitor."""
-    fd = os.open(
-        engine.containers.run_directory(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-    )
+def connect(engine: Engine, container: Container) -> Spawned:
+    """The monitor of a running container."""
+    from sampan.engine.spawn import Spawned
+
+    assert container.run is not None
+    path = engine.containers.run_directory(container.id)
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return sockets.connect(fd, "attach")
+        return Spawned(container.run["monitor"], sockets.connect(fd, "attach"))
     except OSError as error:
         raise InUseError(
-            f"cannot reach the monitor of container {container_id[:12]}", error.strerror or ""
+            f"cannot reach the monitor of container {container.id[:12]}", error.strerror or ""
         ) from None
     finally:
         os.close(fd)
-
-
-def tell(sock: sockets.Socket, message: dict[str, Any]) -> None:
-    sockets.send(sock, json.dumps(message).encode())

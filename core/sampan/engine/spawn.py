@@ -6,9 +6,9 @@ shares with the command is what was loaded when it was forked.
 
 from __future__ import annotations
 
-import json
 import os
 
+from sampan.engine import messages
 from sampan.errors import SampanError
 from sampan.linux import sockets
 from sampan.linux.userns import IdMap
@@ -26,19 +26,13 @@ class Spawned:
         self.pid, self.sock = pid, sock
 
     def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        try:
-            sockets.send(self.sock, json.dumps(message).encode(), fds)
-        except OSError as error:
+        if not messages.send(self.sock, message, fds):
             self.expect("ready")  # its last words tell more
-            raise SampanError("the monitor is gone", error.strerror or "", "try again") from None
+            raise SampanError("the monitor is gone", "it closed its socket", "try again")
 
     def receive(self) -> dict[str, Any] | None:
         """The monitor's next message; None when it is gone."""
-        try:
-            data, _ = sockets.receive(self.sock)
-        except ConnectionResetError:  # it left our last message unread; its own may still be here
-            data, _ = sockets.receive(self.sock)
-        return json.loads(data) if data else None
+        return messages.receive(self.sock)[0]
 
     def expect(self, kind: str) -> dict[str, Any]:
         """The next message, which must be of this kind; an error that it tells is raised."""

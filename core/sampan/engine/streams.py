@@ -8,11 +8,11 @@ change the client's terminal or pipe; others are written in pieces that poll(2) 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
 import stat
 
+from sampan.engine.messages import send
 from sampan.linux import sockets
 
 TYPE_CHECKING = False
@@ -66,7 +66,6 @@ class Client:
 
     def __init__(self, sock: sockets.Socket, fds: list[int], stdin: bool) -> None:
         self.sock = sock
-        self.gone = False
         source, out, err = fds
         self.stdin = source if stdin else -1
         if not stdin:
@@ -75,10 +74,7 @@ class Client:
 
     def tell(self, message: dict[str, Any]) -> None:
         """Send a message; somebody who is gone does not hear it."""
-        try:
-            sockets.send(self.sock, json.dumps(message).encode())
-        except OSError:
-            self.gone = True
+        send(self.sock, message)
 
     def close(self) -> None:
         self.sock.close()

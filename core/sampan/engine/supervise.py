@@ -14,7 +14,7 @@ import time
 from sampan import files
 from sampan.engine import Engine, surroundings, terminal
 from sampan.engine.logfile import LogWriter, stamp
-from sampan.engine.monitor import send
+from sampan.engine.messages import receive, send
 from sampan.engine.streams import Client, Streams
 from sampan.errors import SampanError
 from sampan.linux import libc, paths, processes, sockets
@@ -226,17 +226,13 @@ class Supervisor:
     ) -> None:
         """A message of the command or of an attached client."""
         sock = control[fd]
-        try:
-            data, fds = sockets.receive(sock, 3)
-        except ConnectionError:
-            data, fds = b"", []
-        if not data:
+        message, fds = receive(sock, 3)
+        if message is None:
             del control[fd]
             for client in [c for c in streams.clients if c.sock is sock]:
                 streams.clients.remove(client)
                 client.close()
             return
-        message = json.loads(data)
         kind = message["kind"]
         if kind == "signal":
             _signal(pidfd, message["number"])

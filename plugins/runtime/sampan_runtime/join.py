@@ -11,7 +11,7 @@ import os
 from sampan.errors import NotFoundError
 from sampan.linux import libc, processes, sockets
 from sampan.model.contract import Process
-from sampan_runtime import console, identity
+from sampan_runtime import child, console, identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ NAMESPACES = (
 )
 
 
-def enter_and_fork(target: int, started: int, sock: sockets.Socket) -> int:
+def enter_and_fork(target: int, started: int) -> int:
     """Join the namespaces of the process `target`, which started at `started`; fork into its pid namespace.
 
     Returns 0 in the new process, its pid (as seen here) in the caller.
@@ -47,8 +47,6 @@ def become_and_execute(
     process: dict[str, Any], io: Io, program_filter: bytes | None, sock: sockets.Socket
 ) -> None:
     """In the new process: streams or terminal, identity, program."""
-    from sampan_runtime.native import place_streams
-
     processes.die_with_parent()
     if process.get("terminal"):
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -56,7 +54,7 @@ def become_and_execute(
         os.close(root)
     else:
         os.setsid()
-        place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
+        child.place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
     identity.become(process, program_filter)
     processes.die_with_parent()
     identity.change_directory(process["cwd"])
@@ -67,16 +65,14 @@ def run(
     target: int, started: int, process: dict[str, Any], io: Io, program_filter: bytes | None
 ) -> Process:
     """Run the OCI `process` in the container; returns when its program was executed."""
-    from sampan_runtime.native import expect_executed, in_child, move_up
-
     ours, theirs = sockets.pair()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        report = sockets.of(move_up(theirs.detach(), 3 + len(io.keep)))
-        in_child(report, lambda: _enter(target, started, process, io, program_filter, report))
+        report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
+        child.in_child(report, lambda: _enter(target, started, process, io, program_filter, report))
     theirs.close()
-    expect_executed(ours, pid)
+    child.expect_executed(ours, pid)
     return Process(pid, os.pidfd_open(pid))
 
 
@@ -89,10 +85,10 @@ def _enter(
     report: sockets.Socket,
 ) -> None:
     """The joining process stays as the parent, outside the pid namespace, and hands on the exit status."""
-    child = enter_and_fork(target, started, report)
-    if child == 0:
+    inner = enter_and_fork(target, started)
+    if inner == 0:
         become_and_execute(process, io, program_filter, report)
     report.close()
-    _, status = os.waitpid(child, 0)
+    _, status = os.waitpid(inner, 0)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)

@@ -17,12 +17,12 @@ from sampan import files
 from sampan.errors import NotFoundError, SampanError
 from sampan.linux import libc, processes, seccomp, sockets
 from sampan.model.contract import Probe, Process
-from sampan_runtime import console, identity
+from sampan_runtime import child, console, identity
 from sampan_runtime.rootfs import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from sampan.model.contract import DriverContext, Io
 
@@ -64,8 +64,8 @@ class NativeRuntime:
         pid, pidfd = libc.clone(flags)
         if pid == 0:
             ours.close()
-            report = sockets.of(move_up(theirs.detach(), 3 + len(io.keep)))
-            in_child(report, lambda: _init(bundle, spec, io, report, program_filter))
+            report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
+            child.in_child(report, lambda: _init(bundle, spec, io, report, program_filter))
         theirs.close()
         process = Process(pid, pidfd)
         self._created[container] = Created(process, ours)
@@ -95,7 +95,7 @@ class NativeRuntime:
         """Let the program run; SampanError with status 126 or 127 if it cannot be executed."""
         created = self._created.pop(container)
         sockets.send(created.sock, b"start")
-        expect_executed(created.sock, created.process.pid)
+        child.expect_executed(created.sock, created.process.pid)
 
     def state(self, container: str) -> dict[str, Any]:
         created = self._created.get(container)
@@ -111,7 +111,7 @@ class NativeRuntime:
         self, pid: int, started: int, spec: dict[str, Any], process: dict[str, Any], io: Io
     ) -> Process:
         """Run a further process in the namespaces of the container's first process."""
-        from sampan_runtime import join
+        from sampan_runtime import join  # only exec needs it
 
         program_filter = self._filter(spec)
         return join.run(pid, started, process, io, program_filter)
@@ -129,42 +129,10 @@ def _expect(sock: sockets.Socket, process: Process) -> None:
         return
     os.waitpid(process.pid, 0)
     if data:
-        raise _told(data)
+        raise child.told(data)
     raise SampanError(
         "the container's first process ended", "it was killed while it was being made"
     )
-
-
-def expect_executed(sock: sockets.Socket, pid: int) -> None:
-    """The socket closes when the program is executed; before that it tells why it could not be."""
-    data, _ = sockets.receive(sock)
-    sock.close()
-    if data:
-        os.waitpid(pid, 0)
-        raise _told(data)
-
-
-def _told(data: bytes) -> SampanError:
-    what, why, hint, status = json.loads(data)
-    return SampanError(what, why, hint, exit_status=status)
-
-
-def tell(sock: sockets.Socket, error: BaseException) -> None:
-    """Report an error over the socket."""
-    if isinstance(error, SampanError):
-        report = [error.what, error.why, error.hint, error.exit_status]
-    else:
-        report = ["cannot make the container", f"{type(error).__name__}: {error}", "", 125]
-    sockets.send(sock, json.dumps(report).encode())
-
-
-def in_child(sock: sockets.Socket, action: Any) -> NoReturn:
-    try:
-        action()
-    except BaseException as error:
-        tell(sock, error)
-    finally:
-        os._exit(125)
 
 
 def _init(
@@ -192,23 +160,11 @@ def _init(
         console.take(peer)
     else:
         os.setsid()
-        place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
+        child.place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
     identity.become(process, program_filter)
     processes.die_with_parent()
     identity.change_directory(process["cwd"])
     identity.execute(process, sock.fileno(), len(io.keep))
-
-
-def place_streams(wanted: tuple[int, ...]) -> None:
-    """Make the given descriptors 0, 1, 2, ...; none is overwritten before it was copied."""
-    high = [move_up(fd, 3 + len(wanted)) for fd in wanted]
-    for number, fd in enumerate(high):
-        os.dup2(fd, number)
-        os.close(fd)
-
-
-def move_up(fd: int, lowest: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 64)
 
 
 def _has(spec: dict[str, Any], kind: str) -> bool:

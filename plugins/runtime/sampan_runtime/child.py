@@ -1,0 +1,61 @@
+"""What the processes of `create` and `exec` share: how they report, and how they place descriptors."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+
+from sampan.errors import SampanError
+from sampan.linux import sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+
+def in_child(sock: sockets.Socket, action: Callable[[], object]) -> NoReturn:
+    """Run the action, which executes a program; what goes wrong before is told over the socket."""
+    try:
+        action()
+    except BaseException as error:
+        tell(sock, error)
+    finally:
+        os._exit(125)
+
+
+def tell(sock: sockets.Socket, error: BaseException) -> None:
+    """Report an error over the socket."""
+    if isinstance(error, SampanError):
+        report = [error.what, error.why, error.hint, error.exit_status]
+    else:
+        report = ["cannot make the container", f"{type(error).__name__}: {error}", "", 125]
+    sockets.send(sock, json.dumps(report).encode())
+
+
+def told(data: bytes) -> SampanError:
+    what, why, hint, status = json.loads(data)
+    return SampanError(what, why, hint, exit_status=status)
+
+
+def expect_executed(sock: sockets.Socket, pid: int) -> None:
+    """The socket closes when the program is executed; before that it tells why it could not be."""
+    data, _ = sockets.receive(sock)
+    sock.close()
+    if data:
+        os.waitpid(pid, 0)
+        raise told(data)
+
+
+def place_streams(wanted: tuple[int, ...]) -> None:
+    """Make the given descriptors 0, 1, 2, ...; none is overwritten before it was copied."""
+    high = [move_up(fd, 3 + len(wanted)) for fd in wanted]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number)
+        os.close(fd)
+
+
+def move_up(fd: int, lowest: int) -> int:
+    """A copy of the descriptor, close-on-exec, above what the program will get."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest + 64)
