@@ -140,14 +140,13 @@ def run(words: list[str]) -> int:
         module_name = VERBS[verb][0]
     else:
         return _plugin_command(verb, rest)
-    spawned = (
-        _spawn() if module_name in MONITORED and not {"--help", "-h"} & set(rest[:1]) else None
-    )
+    spawned = _spawn() if module_name in MONITORED and rest[:1] != ["--help"] else None
     import importlib
 
     module = importlib.import_module(f"sampan.cli.{module_name}")
     if hasattr(module, "main"):
-        return int((module.main(rest, spawned) if spawned else module.main(rest)) or 0)
+        more = (spawned,) if module_name in MONITORED else ()
+        return int(module.main(rest, *more) or 0)
     return click_main(module.command, verb, rest)
 
 
