@@ -58,18 +58,20 @@ def size(text: str, what: str) -> int:
     if lowered and lowered[-1] in _UNITS:
         digits, unit = lowered[:-1], lowered[-1]
     try:
-        value = float(digits) if "." in digits else int(digits)
-    except ValueError:
+        value = int((float(digits) if "." in digits else int(digits)) * _UNITS[unit])
+    except (ValueError, OverflowError):
         raise UsageError(f"invalid {what} {text!r}", "a number with b, k, m, g or t") from None
     if value < 0:
         raise UsageError(f"invalid {what} {text!r}", "it is negative")
-    return int(value * _UNITS[unit])
+    return value
 
 
 def signal_number(text: str) -> int:
     """15 for `15`, `TERM`, `SIGTERM`; real-time signals as RTMIN+n and RTMAX-n (signal(7))."""
     name = text.strip().upper().removeprefix("SIG")
-    if name.isdigit() and 1 <= int(name) <= 64:
+    if not name.isascii():  # "²" is a digit, and no number
+        name = ""
+    if name.isdigit() and 1 <= int(name[:9]) <= 64:
         return int(name)
     if name in SIGNALS:
         return SIGNALS.index(name) + 1
@@ -108,14 +110,15 @@ def environment(words: list[str], env_files: list[str], host: Mapping[str, str])
 def _lines(path: str) -> list[str]:
     try:
         with open(path, "rb") as file:
-            return os.fsdecode(file.read(16 << 20)).splitlines()
+            lines = file.read(16 << 20).split(b"\n")  # other separators belong to a value
     except OSError as error:
         raise SampanError(f"cannot read {path}", error.strerror or str(error)) from None
+    return [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
 
 
 def _variable(result: dict[str, str], word: str, host: Mapping[str, str], where: str) -> None:
     name, equals, value = word.partition("=")
-    if not name or (where != "-e" and name != name.strip()):
+    if not name or "\0" in word or (where != "-e" and any(map(str.isspace, name))):
         raise UsageError(f"invalid environment variable {word!r} ({where})", "", "NAME=VALUE")
     if not equals:
         if name.endswith("*"):
@@ -236,7 +239,7 @@ def volume(word: str) -> dict[str, Any]:
 
 def bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
     """An OCI bind mount; the options are a closed set."""
-    if not target.startswith("/") or os.path.normpath(target) == "/":
+    if not target.startswith("/") or os.path.normpath(target) in ("/", "//"):
         raise UsageError(f"invalid mount target {target!r}", "it must be an absolute path below /")
     unknown = [option for option in options if option not in _BIND_OPTIONS]
     if unknown:
