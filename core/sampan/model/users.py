@@ -38,7 +38,7 @@ def number(text: str, what: str) -> int | None:
 
 
 def _rows(data: bytes | None, fields: int) -> Iterable[list[str]]:
-    for line in (data or b"").decode(errors="surrogateescape").splitlines():
+    for line in (data or b"").decode(errors="surrogateescape").split("\n"):
         row = line.split(":")
         if len(row) >= fields and not line.startswith("#"):
             yield row
