@@ -48,27 +48,33 @@ def ago(seconds: float) -> str:
     return f"{span(seconds)} ago"
 
 
+_LATEST = 253402300800.0  # the year 10000: RFC 3339 has four digits
 _SUFFIXES = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def moment(text: str) -> float:
     """`--since` and `--until`: a Unix time, an RFC 3339 time, or a Go duration before now such as 10m."""
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
-        pass
-    if duration := _duration(text):
-        return time.time() - duration
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except ValueError:
+        duration = _duration(text)
+        found = time.time() - duration if duration else _date(text)
+    if not abs(found) < _LATEST:  # NaN is not less than anything
         raise UsageError(
             f"invalid time {text!r}",
             "",
             "a Unix time, 2026-01-31T12:00:00Z, or a duration such as 10m",
-        ) from None
+        )
+    return found
+
+
+def _date(text: str) -> float:
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        return _LATEST
 
 
 def _duration(text: str) -> float:
