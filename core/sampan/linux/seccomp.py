@@ -55,6 +55,15 @@ def _action(name: str, errno: int) -> int:
         ) from None
 
 
+def _operator(name: str) -> int:
+    try:
+        return _OPERATORS[name]
+    except KeyError:
+        raise SampanError(
+            "cannot compile the seccomp profile", f"operator {name} is not known"
+        ) from None
+
+
 def _library() -> Any:
     try:
         library = ctypes.CDLL("libseccomp.so.2")
@@ -92,7 +101,7 @@ def _add(library: Any, context: Any, row: dict[str, Any], default: int) -> None:
     if action == default:
         return
     comparisons = [
-        _Comparison(a["index"], _OPERATORS[a["op"]], a["value"], a.get("valueTwo", 0))
+        _Comparison(a["index"], _operator(a["op"]), a["value"], a.get("valueTwo", 0))
         for a in row.get("args") or ()
     ]
     array = (_Comparison * max(1, len(comparisons)))(*comparisons)

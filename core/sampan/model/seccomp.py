@@ -41,13 +41,35 @@ def load_profile(path: str) -> dict[str, Any]:
             profile: dict[str, Any] = json.loads(files.read_fd(fd, path))
         finally:
             os.close(fd)
-        if "defaultAction" not in profile:
+        if not isinstance(profile.get("defaultAction"), str):
             raise ValueError("it has no defaultAction")
+        rows: list[dict[str, Any]] = profile.get("syscalls") or []
+        for number, row in enumerate(rows):
+            if not _is_row(row):
+                raise ValueError(f"syscalls[{number}] is not in Docker's form")
         return profile
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SampanError(
             f"cannot use the seccomp profile {path}", str(error), "--security-opt seccomp=FILE.json"
         ) from None
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    """Whether names, action, conditions and includes have the types that they should have."""
+    names: list[Any] = row["names"] if row.get("names") else [row.get("name")]
+    conditions: list[dict[str, Any]] = row.get("args") or []
+    numbers = [a.get(key, 0) for a in conditions for key in ("index", "value", "valueTwo")]
+    filters: list[Any] = []
+    for kind in ("includes", "excludes"):
+        listed: dict[str, list[Any]] = row.get(kind) or {}
+        filters += [word for key in ("caps", "arches") for word in listed.get(key) or ()]
+    return (
+        all(isinstance(word, str) for word in [*names, row.get("action"), *filters])
+        and isinstance(row.get("errnoRet") or 0, int)
+        and all(isinstance(number, int) and 0 <= number < 2**64 for number in numbers)
+        and all({"index", "op", "value"} <= a.keys() and a["index"] < 6 for a in conditions)
+        and all(str(a["op"]).startswith("SCMP_CMP_") for a in conditions)
+    )
 
 
 def resolve(
