@@ -41,7 +41,7 @@ def is_abandoned(name: str) -> bool:
 
 def private_directory(path: str) -> None:
     """Make `path` and what is missing above it, 0700; refuse one that is not ours."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    _make(path)
     status = os.stat(path)
     if status.st_uid != os.geteuid():
         raise SampanError(
@@ -49,6 +49,19 @@ def private_directory(path: str) -> None:
             f"it belongs to uid {status.st_uid}",
             "choose another with --root or SAMPAN_ROOT",
         )
+
+
+def _make(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        parent = os.path.dirname(path.rstrip("/"))
+        if not parent:
+            raise
+        _make(parent)
+        _make(path)
 
 
 def open_directory(path: str | bytes, *, dir_fd: int | None = None, create: bool = False) -> int:
@@ -73,7 +86,9 @@ def write_atomic(
 ) -> None:
     """Put `data` under `name` in the directory: readers see the old file or the new one."""
     temporary = temporary_name()
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=dir_fd
+    )
     try:
         try:
             write_all(fd, data)
@@ -91,9 +106,7 @@ def write_atomic(
 
 def read(dir_fd: int, name: str, limit: int = 4 << 20) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; FIFOs and links are refused."""
-    fd = os.open(
-        name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd
-    )
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         return read_fd(fd, name, limit)
     finally:
