@@ -100,6 +100,9 @@ def test_directories_are_private_and_no_links(here: int, tmp_path: Path) -> None
     os.close(files.open_directory("c", dir_fd=here, create=True))
     for name in ("a", "a/b", "c"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
+    (tmp_path / "dangling").symlink_to("absent")
+    with pytest.raises(FileNotFoundError):
+        files.private_directory(str(tmp_path / "dangling" / "below"))
     (tmp_path / "link").symlink_to("a")
     (tmp_path / "f").write_text("")
     for name in ("link", "f"):

@@ -51,17 +51,17 @@ def private_directory(path: str) -> None:
         )
 
 
-def _make(path: str) -> None:
+def _make(path: str, again: bool = True) -> None:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         pass
     except FileNotFoundError:
         parent = os.path.dirname(path.rstrip("/"))
-        if not parent:
+        if not parent or not again:
             raise
         _make(parent)
-        _make(path)
+        _make(path, False)
 
 
 def open_directory(path: str | bytes, *, dir_fd: int | None = None, create: bool = False) -> int:
