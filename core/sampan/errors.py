@@ -11,6 +11,7 @@ class SampanError(Exception):
     """
 
     exit_status = 125
+    prefix = "Error: "  # empty for the few sentences that podman's users know without it
 
     def __init__(
         self, what: str, why: str = "", hint: str = "", *, exit_status: int | None = None

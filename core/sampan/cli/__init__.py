@@ -61,15 +61,6 @@ CONTAINER = {  # sampan container NAME: module
     "wait": "wait",
 }
 MONITORED = ("run", "start")
-GLOBAL = {  # flag: settings key
-    "--root": "root",
-    "--run-dir": "run_dir",
-    "--runroot": "run_dir",
-    "--storage-driver": "storage_driver",
-    "--runtime": "runtime",
-    "--log-level": "log_level",
-    "--cgroup-manager": "cgroup_manager",
-}
 
 
 def main() -> NoReturn:
@@ -80,7 +71,7 @@ def main() -> NoReturn:
     try:
         status = run(sys.argv[1:])
     except SampanError as error:
-        _complain(str(error))
+        _complain(str(error), error.prefix)
         status = error.exit_status
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 125 if error.code else 0
@@ -100,7 +91,7 @@ def main() -> NoReturn:
     os._exit(status)
 
 
-def _complain(text: str) -> None:
+def _complain(text: str, prefix: str = "Error: ") -> None:
     try:
         sys.stdout.flush()
     except OSError:
@@ -109,7 +100,7 @@ def _complain(text: str) -> None:
         from sampan.cli.format import escape_lines
 
         text = escape_lines(text)
-    os.write(2, f"Error: {text}\n".encode(errors="backslashreplace"))
+    os.write(2, f"{prefix}{text}\n".encode(errors="backslashreplace"))
 
 
 def _open_standard_streams() -> None:
@@ -123,16 +114,17 @@ def _open_standard_streams() -> None:
 
 def run(words: list[str]) -> int:
     """Parse the global flags and run the verb; returns the exit status."""
-    flags, rest = _global_flags(words)
+    rest = _global_flags(words) if words and words[0].startswith("-") else words
     if not rest:
         from sampan.cli.help import overview
 
         print(overview())
         return 125 if words else 0
     verb, rest = rest[0], rest[1:]
-    from sampan.cli import context
-
-    context.set_flags(flags)
+    if verb == "help":
+        verb, rest = rest[0] if rest else "--help", [*rest[1:], "--help"]
+        if verb == "--help":
+            return run(["--help"])
     if verb == "container":
         verb, rest = _container_verb(rest)
         module_name = CONTAINER[verb]
@@ -180,25 +172,28 @@ def click_main(command: object, name: str, words: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _global_flags(words: list[str]) -> tuple[dict[str, str | None], list[str]]:
-    flags: dict[str, str | None] = {}
-    rest = list(words)
-    while rest and rest[0].startswith("-"):
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if name in ("--help", "-h"):
-            return flags, []
-        if name in ("--version", "-v"):
+def _global_flags(words: list[str]) -> list[str]:
+    """Take the flags before the verb; returns what follows."""
+    from sampan.cli import context
+
+    flags = context.flags()
+    rest = list(reversed(words))
+    while rest and rest[-1].startswith("-"):
+        word = rest.pop()
+        if word in ("--help", "-h"):
+            from sampan.cli.help import overview
+
+            print(overview(remote=not flags.remote()))
+            raise SystemExit(0)
+        if word in ("--version", "-v"):
             print(f"sampan version {__version__}")
             raise SystemExit(0)
-        if name not in GLOBAL:
+        if not flags.take(word, rest):
+            name = word.partition("=")[0]
             raise UsageError("sampan", f"unknown flag: {name}", "see 'sampan --help'")
-        if not equals:
-            if not rest:
-                raise UsageError("sampan", f"flag needs an argument: {name}", "see 'sampan --help'")
-            value = rest.pop(0)
-        flags[GLOBAL[name]] = value
-    return flags, rest
+    if rest:
+        flags.apply()
+    return list(reversed(rest))
 
 
 def _container_verb(words: list[str]) -> tuple[str, list[str]]:

@@ -11,14 +11,20 @@ GLOBAL_HELP = """Options:
   --runtime NAME          OCI runtime (SAMPAN_RUNTIME)
   --cgroup-manager NAME   cgroup manager (SAMPAN_CGROUP_MANAGER)
   --log-level LEVEL       trace, debug, info, warn, error, fatal or panic
+  -D, --debug             the log level debug
+  --noout                 print nothing on standard output
+  --runtime-flag FLAG     a flag for the OCI runtime
   -h, --help              show this help
   -v, --version           show the version"""
 
 
-def overview() -> str:
-    width = max(map(len, VERBS)) + 2
-    rows = [f"  {name:{width}}{text}" for name, (_, text) in VERBS.items()]
-    rows.insert(1, f"  {'container':{width}}Manage containers")
+REMOTE_HELP = "  --remote                work on a service (refused: there is no client yet)"
+
+
+def overview(*, remote: bool = True) -> str:
+    shown = {name: text for name, (_, text) in VERBS.items()} | {"container": "Manage containers"}
+    width = max(map(len, shown)) + 2
+    rows = [f"  {name:{width}}{text}" for name, text in shown.items()]
     return "\n".join(
         [
             "A container engine for people without root.",
@@ -30,6 +36,7 @@ def overview() -> str:
             *sorted(rows),
             "",
             GLOBAL_HELP,
+            *([REMOTE_HELP] if remote else []),
         ]
     )
 

@@ -101,6 +101,8 @@ def _long(
     name, equals, text = word.partition("=")
     option = table.get(name)
     if option is None:
+        if name not in ("--remote", "--config") and _global(word, rest):
+            return
         raise _usage(verb, f"unknown flag: {name}")
     if option.kind == FLAG:
         _store(verb, option, values, text if equals else "true", name)
@@ -110,6 +112,16 @@ def _long(
         _store(verb, option, values, rest.pop(), name)
     else:
         raise _usage(verb, f"flag needs an argument: {name}")
+
+
+def _global(word: str, rest: list[str]) -> bool:
+    """A global flag after the verb, as podman's users may write it."""
+    from sampan.cli import context
+
+    if not context.flags().take(word, rest):
+        return False
+    context.flags().apply()
+    return True
 
 
 def _short(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.cli import container_options
+from sampan.cli.context import check_runtime
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
 from sampan.engine import run as starting
@@ -48,6 +49,7 @@ def main(words: list[str], spawned: Spawned) -> int:
     if values["rmi"]:
         values["rm"] = True
     engine = make_engine()
+    check_runtime(engine.settings)
     starting.prepare(engine, spawned)
     _check_files(values)
     chosen = container_options.build(
