@@ -139,6 +139,11 @@ def full_name(name: str) -> str:
     return str(reference.parse(f"localhost/{name}"))
 
 
+def _reference(image: Image, name: str) -> str:
+    """The full name that is meant, or the NAME@DIGEST under which the image was pulled."""
+    return (_called(image, name) or name) if reference.parse(name).digest else full_name(name)
+
+
 def tag(engine: Engine, name: str, targets: Sequence[str]) -> None:
     image = engine.images.resolve(name)
     for target in [full_name(target) for target in targets]:
@@ -148,9 +153,9 @@ def tag(engine: Engine, name: str, targets: Sequence[str]) -> None:
 def untag(engine: Engine, name: str, targets: Sequence[str]) -> None:
     """Take the names away, all of them if none is given."""
     image = engine.images.resolve(name)
-    for target in [full_name(target) for target in targets] or image.references:
+    for target in [_reference(image, target) for target in targets] or image.references:
         if target not in image.references:
-            raise NotFoundError(f"{target}: tag not known")
+            raise NotFoundError(target, "tag not known")
         engine.images.untag(target)
 
 

@@ -41,8 +41,8 @@ def show(engine: Engine, word: str, selection: Selection, *, follow: bool, names
     container = engine.containers.get(word)
     if container.record["options"]["log_driver"] == "none":
         raise SampanError(
-            f"container {container.name} has no log",
-            "its log driver is none",
+            f"cannot show the log of {container.name}",
+            "this container is using the 'none' log driver, cannot read logs",
             "run it with another",
         )
     directory = engine.containers.open(container.id)

@@ -102,7 +102,7 @@ def pull(
     wanted = platforms.parse(platform) if platform else None
     local = None if policy == "always" else _local(engine, name, wanted)
     if policy == "never" and local is None:
-        raise NotFoundError(f"no such image: {name}", "it is not in the store, and policy is never")
+        raise NotFoundError(name, "image not known")
     if local is not None and policy != "newer":
         return local
     try:

@@ -60,6 +60,7 @@ class Image:
         "id",
         "index_digest",
         "media_type",
+        "name",
         "names",
         "names_history",
         "os",
@@ -88,6 +89,7 @@ class Image:
         self.variant = platform.get("variant", "")
         self.references = list(names)
         self.names = [name for name in names if "@" not in name]
+        self.name = self.names[0] if self.names else self.id  # or by which it was found
         self.names_history = history_of(entry)
         digests = [digest for digest in (self.digest, self.index_digest) if digest]
         repositories = dict.fromkeys(repository_of(name) for name in names)
@@ -121,11 +123,6 @@ class Image:
         inner: Mapping[str, Any] = self.config.get("config") or {}
         return inner.get("Labels") or {}
 
-    @property
-    def name(self) -> str:
-        """Its first name, or its id."""
-        return self.names[0] if self.names else self.id
-
     def _read(self, digest: str, limit: int) -> bytes:
         try:
             return self._blobs.read(digest, limit)
@@ -149,7 +146,10 @@ class ImageStore:
         from sampan.store.lookup import find
 
         entries = self.entries()
-        return self._image(find(self, entries, name), entries)
+        entry = find(self, entries, name)
+        image = self._image(entry, entries)
+        image.name = name_of(entry) or image.name
+        return image
 
     def by_digest(self, digest: str) -> Image:
         """The image of a manifest's digest. NotFoundError."""

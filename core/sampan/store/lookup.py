@@ -41,7 +41,7 @@ def find(store: ImageStore, entries: Sequence[Entry], name: str) -> Entry:
 
 def _first(found: Sequence[Entry], name: str) -> Entry:
     if not found:
-        raise NotFoundError(f"no such image: {name}", "it is not in the store", "pull it first")
+        raise NotFoundError(name, "image not known")  # podman's words: scripts match them
     return found[0]
 
 

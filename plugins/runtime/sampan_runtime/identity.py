@@ -148,9 +148,9 @@ def _cannot_execute(program: str, failure: OSError | None) -> SampanError:
             "the command must be in the image, and so must the interpreter of a script",
             exit_status=127,
         )
-    reason = failure.strerror or ""
+    reason = f"exec: {(failure.strerror or '').lower()}"
     if failure.errno == errno.ENOEXEC:
-        reason = "Exec format error: it is not a program for this machine, nor a script with #!"
+        reason = "exec format error: it is not a program for this machine, nor a script with #!"
     return SampanError(f"cannot run {program}", reason, "", exit_status=126)
 
 
