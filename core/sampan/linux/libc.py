@@ -9,6 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
@@ -26,7 +30,7 @@ _ARCH = {  # name: (x86_64, generic: aarch64, riscv64)
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
     "mknodat": (259, 33),
-    "tee": (276, 77),
+    "execveat": (322, 281),
     "syncfs": (306, 267),
 }
 _INDEX = 0 if os.uname().machine == "x86_64" else 1
@@ -127,6 +131,14 @@ def sethostname(name: str) -> None:
 def setdomainname(name: str) -> None:
     data = name.encode()
     call("setdomainname", data, len(data))
+
+
+def execveat(fd: int, arguments: list[str], environment: list[str]) -> NoReturn:
+    """Execute the file of the descriptor itself (AT_EMPTY_PATH): no path is looked up again."""
+    words = (ctypes.c_char_p * (len(arguments) + 1))(*map(os.fsencode, arguments), None)
+    variables = (ctypes.c_char_p * (len(environment) + 1))(*map(os.fsencode, environment), None)
+    call("execveat", fd, b"", words, variables, 0x1000)
+    raise AssertionError("execveat returned")
 
 
 def close_range(first: int, last: int = 0x7FFFFFFF) -> None:

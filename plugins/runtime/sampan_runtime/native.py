@@ -8,17 +8,14 @@ beside it.
 from __future__ import annotations
 
 import _blake2  # hashlib's import takes longer than the whole lookup
-import _socket
-import fcntl
 import json
 import os
 
 from sampan import files
 from sampan.errors import NotFoundError, SampanError
-from sampan.linux import libc, processes, seccomp, sockets
+from sampan.linux import libc, seccomp, sockets
 from sampan.model.contract import Probe, Process
-from sampan_runtime import child, console, identity
-from sampan_runtime.rootfs import Root
+from sampan_runtime import child, jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +62,8 @@ class NativeRuntime:
         if pid == 0:
             ours.close()
             report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
-            child.in_child(report, lambda: _init(bundle, spec, io, report, program_filter))
+            job = {"bundle": bundle, "spec": spec}
+            child.in_child(report, lambda: jobs.begin("init", job, io, report, program_filter))
         theirs.close()
         process = Process(pid, pidfd)
         self._created[container] = Created(process, ours)
@@ -111,10 +109,17 @@ class NativeRuntime:
         self, pid: int, started: int, spec: dict[str, Any], process: dict[str, Any], io: Io
     ) -> Process:
         """Run a further process in the namespaces of the container's first process."""
-        from sampan_runtime import join  # only exec needs it
-
         program_filter = self._filter(spec)
-        return join.run(pid, started, process, io, program_filter)
+        ours, theirs = sockets.pair()
+        helper = os.fork()
+        if helper == 0:
+            ours.close()
+            report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
+            job = {"target": pid, "started": started, "process": process}
+            child.in_child(report, lambda: jobs.begin("join", job, io, report, program_filter))
+        theirs.close()
+        child.expect_executed(ours, helper)
+        return Process(helper, os.pidfd_open(helper))
 
     def delete(self, container: str) -> None:
         created = self._created.pop(container, None)
@@ -133,49 +138,6 @@ def _expect(sock: sockets.Socket, process: Process) -> None:
     raise SampanError(
         "the container's first process ended", "it was killed while it was being made"
     )
-
-
-def _init(
-    bundle: str, spec: dict[str, Any], io: Io, sock: sockets.Socket, program_filter: bytes | None
-) -> None:
-    processes.die_with_parent()
-    root = Root(bundle, spec)
-    root.build()
-    process = spec["process"]
-    if spec.get("hostname") and _has(spec, "uts"):
-        libc.sethostname(spec["hostname"])
-    if _has(spec, "network"):
-        _loopback_up()
-    root.make_directory(process["cwd"])
-    peer = (
-        console.open_console(root.fd, io.console, process.get("consoleSize"))
-        if process.get("terminal")
-        else -1
-    )
-    root.enter()
-    sockets.send(sock, b"ready")
-    if sockets.receive(sock)[0] != b"start":
-        os._exit(125)  # the monitor is gone
-    if peer >= 0:
-        console.take(peer)
-    else:
-        os.setsid()
-        child.place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
-    identity.become(process, program_filter)
-    processes.die_with_parent()
-    identity.change_directory(process["cwd"])
-    identity.execute(process, sock.fileno(), len(io.keep))
-
-
-def _has(spec: dict[str, Any], kind: str) -> bool:
-    return any(namespace["type"] == kind for namespace in spec["linux"]["namespaces"])
-
-
-def _loopback_up() -> None:
-    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-    request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
-    fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
-    sock.close()
 
 
 def sampan_runtime(context: DriverContext) -> NativeRuntime:

@@ -1,0 +1,141 @@
+"""What a forked child does on its way to the container's program, given as data.
+
+`init` makes the container's root and becomes its first process; `join` enters a running container (setns(2) with
+a pidfd joins all its namespaces at once), non-dumpable, so that nothing inside can look at it.  Both can be done
+by the fork itself or, where `restart` says so, by the interpreter started again.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+
+from sampan.errors import NotFoundError
+from sampan.linux import libc, processes, sockets
+from sampan.model.contract import Io
+from sampan_runtime import child, console, identity, restart
+from sampan_runtime.rootfs import Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+JOINED = (
+    libc.CLONE_NEWNS
+    | libc.CLONE_NEWPID
+    | libc.CLONE_NEWNET
+    | libc.CLONE_NEWIPC
+    | libc.CLONE_NEWUTS
+    | libc.CLONE_NEWCGROUP
+)
+
+
+def begin(
+    kind: str, job: dict[str, Any], io: Io, report: sockets.Socket, program_filter: bytes | None
+) -> None:
+    """Do the job in this child; `report` becomes part of it."""
+    job = {
+        **job,
+        "io": [io.stdin, io.stdout, io.stderr, io.console, *io.keep],
+        "report": child.move_up(report.fileno(), 3 + len(io.keep)),
+    }
+    if restart.is_needed():
+        restart.restart(
+            kind, job, [fd for fd in (*job["io"], job["report"]) if fd >= 0], program_filter
+        )
+    run(kind, job, program_filter)
+
+
+def run(kind: str, job: dict[str, Any], program_filter: bytes | None) -> None:
+    """Never returns: the program is executed, or the error is told."""
+    stdin, stdout, stderr, terminal, *keep = job["io"]
+    io = Io(stdin, stdout, stderr, terminal, tuple(keep))
+    report = sockets.of(job["report"])
+    os.set_inheritable(job["report"], False)
+    action = _init if kind == "init" else _join
+    child.in_child(report, lambda: action(job, io, report, program_filter))
+
+
+def _init(
+    job: dict[str, Any], io: Io, report: sockets.Socket, program_filter: bytes | None
+) -> None:
+    spec: dict[str, Any] = job["spec"]
+    processes.die_with_parent()
+    root = Root(job["bundle"], spec)
+    root.build()
+    process = spec["process"]
+    if spec.get("hostname") and _has(spec, "uts"):
+        libc.sethostname(spec["hostname"])
+    if _has(spec, "network"):
+        _loopback_up()
+    root.make_directory(process["cwd"])
+    peer = -1
+    if process.get("terminal"):
+        peer = console.open_console(root.fd, io.console, process.get("consoleSize"))
+    root.enter()
+    sockets.send(report, b"ready")
+    if sockets.receive(report)[0] != b"start":
+        os._exit(125)  # the monitor is gone
+    _become(process, io, peer, report, program_filter)
+
+
+def _join(
+    job: dict[str, Any], io: Io, report: sockets.Socket, program_filter: bytes | None
+) -> None:
+    """The joining process stays as the parent, outside the pid namespace, and hands on the exit status."""
+    inner = _enter_and_fork(job["target"], job["started"])
+    if inner == 0:
+        process = job["process"]
+        processes.die_with_parent()
+        peer = -1
+        if process.get("terminal"):
+            root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            peer = console.open_console(root, io.console, process.get("consoleSize"), bind=False)
+            os.close(root)
+        _become(process, io, peer, report, program_filter)
+    report.close()
+    _, status = os.waitpid(inner, 0)
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _enter_and_fork(target: int, started: int) -> int:
+    """Join the namespaces of the process `target`, which started at `started`; fork into its pid namespace.
+
+    Returns 0 in the new process, its pid (as seen here) in the caller.
+    """
+    pidfd = processes.open_if_same(target, started)
+    if pidfd is None:
+        raise NotFoundError("cannot join the container", "its first process has ended")
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    libc.setns(pidfd, JOINED)
+    os.close(pidfd)
+    return os.fork()
+
+
+def _become(
+    process: dict[str, Any], io: Io, peer: int, report: sockets.Socket, program_filter: bytes | None
+) -> None:
+    """Streams or terminal, identity, program."""
+    if peer >= 0:
+        console.take(peer)
+    else:
+        os.setsid()
+        child.place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
+    identity.become(process, program_filter)
+    processes.die_with_parent()
+    identity.change_directory(process["cwd"])
+    identity.execute(process, report.fileno(), len(io.keep))
+
+
+def _has(spec: dict[str, Any], kind: str) -> bool:
+    return any(namespace["type"] == kind for namespace in spec["linux"]["namespaces"])
+
+
+def _loopback_up() -> None:
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
+    fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
+    sock.close()
