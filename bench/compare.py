@@ -61,12 +61,7 @@ def compare(name: str, words: list[str], runs: int, *, before: list[str] | None 
     for number in range(runs + 1):
         for engine, kept in samples.items():
             if before:
-                subprocess.run(
-                    [engine, *before],
-                    check=False,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
+                subprocess.run([engine, *before], check=True, stdout=subprocess.DEVNULL)
             sample = once([engine, *words])
             if number:  # the first round warms up
                 kept.append(sample)
