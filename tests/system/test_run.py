@@ -276,7 +276,7 @@ def test_name_and_replace(sampan: Sampan) -> None:
 
 
 def test_timeout(sampan: Sampan) -> None:
-    assert sampan("run", "--rm", "--timeout", "1", BUSYBOX, "sleep", "100").returncode == 137
+    assert sampan("run", "--rm", "--timeout", "1", BUSYBOX, "sleep", "100").returncode == 255
 
 
 def test_network_modes(sampan: Sampan) -> None:

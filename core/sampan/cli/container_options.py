@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from sampan.cli import refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
 from sampan.errors import SampanError, UnsupportedError, UsageError
-from sampan.model import names, options
+from sampan.model import names, options, sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ SHARED = [
     Option("--env-file", LIST, "Read environment variables from a file", "FILE"),
     Option("--env-host", FLAG, "Pass the caller's whole environment"),
     Option("--group-add", LIST, "Add a supplementary group", "GROUP"),
+    Option("--hostuser", LIST, "Add a user of the host to /etc/passwd", "NAME|UID"),
     Option("--hostname -h", help="Host name in the container", metavar="NAME"),
     Option("--http-proxy", FLAG, "Pass the proxy variables of the host", default=True),
     Option("--init", FLAG, "Run an init inside that forwards signals and reaps processes"),
@@ -83,53 +85,23 @@ SHARED = [
     Option("--ulimit", LIST, "Resource limit of processes", "NAME=SOFT[:HARD]"),
     Option("--umask", help="File mode mask", default="0022"),
     Option("--unsetenv", LIST, "Remove an environment variable", "NAME"),
+    Option("--unsetenv-all", FLAG, "Remove all variables but those of the command line"),
     Option("--user -u", help="Who runs the command", metavar="USER[:GROUP]"),
     Option("--variant", help="Variant of the image's architecture"),
     Option("--volume -v", LIST, "Mount a path of the host", "SOURCE:TARGET[:OPTIONS]"),
     Option("--workdir -w", help="Working directory", metavar="PATH"),
 ]
-# Docker's and podman's that sampan does not deliver yet: named, so that the answer is clear.
-REFUSED = {
-    "memory": "resource limits", "memory-swap": "resource limits", "memory-reservation": "resource limits",
-    "cpus": "resource limits", "cpu-shares": "resource limits", "cpu-quota": "resource limits",
-    "cpu-period": "resource limits", "cpuset-cpus": "resource limits", "cpuset-mems": "resource limits",
-    "pids-limit": "resource limits", "blkio-weight": "resource limits", "kernel-memory": "resource limits",
-    "device-read-bps": "resource limits", "device-write-bps": "resource limits", "cgroup-parent": "resource limits",
-    "publish": "published ports", "expose": "published ports", "ip": "networks", "ip6": "networks",
-    "mac-address": "networks", "network-alias": "networks", "restart": "restart policies",
-    "health-cmd": "health checks", "health-interval": "health checks", "health-retries": "health checks",
-    "pid": "shared namespaces", "ipc": "shared namespaces", "uts": "shared namespaces",
-    "cgroupns": "shared namespaces", "userns": "other id maps", "volumes-from": "volumes", "pod": "pods",
-    "secret": "secrets", "gpus": "GPUs", "link": "links", "cgroups": "resource limits",
-}  # fmt: skip
-_REFUSED_OPTIONS = [Option(f"--{name}", LIST) for name in REFUSED] + [
-    Option("-m", LIST), Option("-p", LIST), Option("--publish-all -P", FLAG)
-]  # fmt: skip
 
 
 def all_options(more: list[Option]) -> list[Option]:
-    return sorted([*SHARED, *more], key=lambda option: option.names[0])
-
-
-def refuse(values: dict[str, Any]) -> None:
-    """Say which option cannot be had, instead of ignoring it."""
-    for option in _REFUSED_OPTIONS:
-        if values.get(option.key):
-            name = option.names[0]
-            topic = REFUSED.get(
-                name.lstrip("-"), "resource limits" if name == "-m" else "published ports"
-            )
-            raise UnsupportedError(f"option {name} is not supported", f"sampan has no {topic} yet")
-
-
-REFUSED_OPTIONS = _REFUSED_OPTIONS
+    return sorted([*SHARED, *more, *refused.OPTIONS], key=lambda option: option.names[0])
 
 
 def build(
     values: dict[str, Any], command: list[str], settings: Settings, *, detach: bool
 ) -> RunOptions:
     """RunOptions from the parsed flags."""
-    refuse(values)
+    refused.refuse(values, limits=settings.limits, network=values["network"])
     network = values["network"] or settings.network or "none"
     security = _security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)
@@ -146,13 +118,13 @@ def build(
         "command": command,
         "entrypoint": _entrypoint(values["entrypoint"]),
         "env": environment,
-        "unset_env": values["unsetenv"],
+        "unset_env": ["*"] if values["unsetenv_all"] else values["unsetenv"],
         "proxy_env": _proxies() if values["http_proxy"] else {},
         "workdir": _workdir(values["workdir"]),
         "user": _user(values["user"]),
         "hostname": values["hostname"] or "",
         "tty": values["tty"],
-        "stdin": values["interactive"] or "stdin" in [word.lower() for word in values["attach"]],
+        "stdin": values["interactive"] or "stdin" in streams(values["attach"]),
         "detach": detach,
         "rm": values["rm"],
         "privileged": values["privileged"],
@@ -165,6 +137,7 @@ def build(
         "ulimits": options.ulimits(values["ulimit"]),
         "sysctls": options.sysctls(values["sysctl"], private_network=network != "host"),
         "group_add": values["group_add"],
+        "passwd_entries": [_host_user(word) for word in values["hostuser"]],
         "add_hosts": options.extra_hosts(values["add_host"]),
         "no_hosts": values["no_hosts"],
         "dns": values["dns"],
@@ -174,7 +147,7 @@ def build(
         "annotations": options.pairs(values["annotation"], "annotation"),
         "mounts": mounts,
         "devices": [_device(word) for word in values["device"]],
-        "shm_size": options.size(values["shm_size"], "--shm-size"),
+        "shm_size": sizes.size(values["shm_size"], "--shm-size"),
         "network": network,
         "umask": _umask(values["umask"]),
         "tz": values["tz"] or "",
@@ -184,7 +157,7 @@ def build(
         "stop_signal": values["stop_signal"] or "",
         "stop_timeout": values["stop_timeout"],
         "log_driver": _log_driver(values["log_driver"] or settings.log_driver),
-        "log_options": options.pairs(values["log_opt"], "log option"),
+        "log_options": _log_options(values["log_opt"]),
     }
 
 
@@ -277,6 +250,43 @@ def _log_driver(name: str) -> str:
             f"log driver {name!r} is not supported", "", f"known: {', '.join(known)}"
         )
     return name
+
+
+def _log_options(words: list[str]) -> dict[str, str]:
+    chosen = options.pairs(words, "log option")
+    for name, value in chosen.items():
+        if name == "max-size":
+            sizes.decimal_size(value, "log option max-size")
+        elif name != "tag" and (name, value) != ("max-file", "1"):
+            raise UnsupportedError(
+                f"log option {name}={value} is not supported", "", "known: max-size, tag"
+            )
+    return chosen
+
+
+def streams(words: list[str]) -> list[str]:
+    """The streams of --attach."""
+    for word in words:
+        if word.lower() not in ("stdin", "stdout", "stderr"):
+            raise UsageError(
+                f'invalid stream "{word}" for --attach', "it must be stdin, stdout or stderr"
+            )
+    return [word.lower() for word in words]
+
+
+def _host_user(word: str) -> str:
+    """The line of /etc/passwd for a user of the host."""
+    import pwd
+
+    try:
+        found = pwd.getpwuid(int(word)) if word.isdigit() else pwd.getpwnam(word)
+    except (KeyError, OverflowError):
+        raise SampanError(
+            f"unable to find user {word} on the host", "", "--hostuser NAME|UID", exit_status=126
+        ) from None
+    return (
+        f"{found.pw_name}:*:{found.pw_uid}:{found.pw_gid}:{found.pw_gecos}:{found.pw_dir}:/bin/sh"
+    )
 
 
 def _proxies() -> dict[str, str]:

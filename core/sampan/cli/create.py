@@ -12,7 +12,7 @@ VERB = Verb(
     "create",
     "Create a container without starting it",
     "IMAGE [COMMAND [ARG...]]",
-    container_options.all_options([]) + container_options.REFUSED_OPTIONS,
+    container_options.all_options([]),
     minimum=1,
     interspersed=False,
 )
@@ -26,7 +26,9 @@ def main(words: list[str]) -> int:
     values, arguments = parse(VERB, words)
     if values["cidfile"] and os.path.exists(values["cidfile"]):
         raise InUseError(
-            f"container id file {values['cidfile']} exists", "", "remove it or name another"
+            "container id file exists",
+            f"{values['cidfile']} may belong to another container",
+            f"stop that one and delete {values['cidfile']}",
         )
     engine = make_engine()
     chosen = container_options.build(values, arguments[1:], engine.settings, detach=False)

@@ -36,8 +36,7 @@ VERB = Verb(
             Option("--rmi", FLAG, "Remove the image too when the container ends"),
             Option("--sig-proxy", FLAG, "Pass received signals on", default=True),
         ]
-    )
-    + container_options.REFUSED_OPTIONS,
+    ),
     minimum=1,
     interspersed=False,
 )
@@ -73,7 +72,9 @@ def main(words: list[str], spawned: Spawned) -> int:
 def _check_files(values: dict[str, Any]) -> None:
     if values["cidfile"] and os.path.exists(values["cidfile"]):
         raise InUseError(
-            f"container id file {values['cidfile']} exists", "", "remove it or name another"
+            "container id file exists",
+            f"{values['cidfile']} may belong to another container",
+            f"stop that one and delete {values['cidfile']}",
         )
     if values["detach"] and values["attach"]:
         raise UsageError("sampan run", "--attach and --detach cannot be used together")
@@ -135,7 +136,9 @@ def run(
         print(container_id)
         return 0
     keys = parse_keys(values["detach_keys"])
+    streams = container_options.streams(values["attach"]) or ["stdin", "stdout", "stderr"]
     with Attached(tty=chosen["tty"], stdin=chosen["stdin"], detach_keys=keys) as attached:
+        attached.only(streams)
         attached.forward_signals(spawned, proxy=values["sig_proxy"])
         pid = starting.start(
             engine,
@@ -148,6 +151,8 @@ def run(
         )
         attached.handed_over()
         _write_pids(values, pid, spawned.pid)
+        if streams == ["stdin"]:  # nothing else would say which container it is
+            print(container_id, flush=True)
         status = attached.wait(spawned)
     return 0 if status is None else status
 

@@ -63,10 +63,17 @@ class Attached:
             os.close(self._pump)
             self._pump = -1
 
+    def only(self, streams: list[str]) -> None:
+        """Leave out what is not among `streams`: it goes to the log alone."""
+        for fd, name in ((1, "stdout"), (2, "stderr")):
+            if name not in streams:
+                self.fds[fd] = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+
     def handed_over(self) -> None:
         """The monitor has its copies."""
-        if self.fds[0] != 0:
-            os.close(self.fds[0])
+        for fd in self.fds:
+            if fd > 2:
+                os.close(fd)
 
     def forward_signals(self, spawned: Spawned, *, proxy: bool = True) -> None:
         """From now on signals go to the container, which is stopped by them and not we."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sampan import __version__
 from sampan.model import options as words
+from sampan.model import sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
     spec = engine.containers.spec(container.id)
     process = spec["process"]
     storage = record["storage"]
+    log = f"{engine.settings.root}/containers/{container.id}/log"
+    log = "" if chosen["log_driver"] == "none" else log
     document: dict[str, Any] = {
         "Id": container.id,
         "Created": record["created"],
@@ -48,9 +51,9 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "ExitCommand": None,
         "Namespace": "",
         "IsInfra": False,
-        "LogPath": f"{engine.settings.root}/containers/{container.id}/log",
+        "LogPath": log,
         "Config": _config(container, spec),
-        "HostConfig": _host_config(container, spec),
+        "HostConfig": _host_config(container, spec, log),
         "SampanVersion": record["engine"],
         "Engine": f"sampan {__version__}",
     }
@@ -143,8 +146,9 @@ def _config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _host_config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
+def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[str, Any]:
     chosen = container.record["options"]
+    log_size = sizes.decimal_size(chosen["log_options"].get("max-size", "0"), "max-size")
     security: list[str] = []
     if chosen["no_new_privileges"]:
         security.append("no-new-privileges")
@@ -159,9 +163,9 @@ def _host_config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
         "LogConfig": {
             "Type": chosen["log_driver"],
             "Config": chosen["log_options"] or None,
-            "Path": "",
-            "Tag": "",
-            "Size": "0B",
+            "Path": log,
+            "Tag": chosen["log_options"].get("tag", ""),
+            "Size": sizes.decimal_text(log_size),
         },
         "NetworkMode": chosen["network"],
         "PortBindings": {},

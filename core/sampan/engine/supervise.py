@@ -57,6 +57,7 @@ class Supervisor:
         self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
         self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
         self._deadline: float | None = None
+        self._late = False  # killed by --timeout, which podman tells as -1
         self._stopping = False
 
     def run(self) -> None:
@@ -81,6 +82,7 @@ class Supervisor:
             self._deadline = time.monotonic() + self.options["timeout"]
         listener = sockets.listen(self.bundle_fd, "attach")
         code = self._watch(process, streams, listener)
+        code = -1 if self._late else code
         mark("  program ended")
         streams.drain(DRAIN_SECONDS)
         self.network.detach(self.record["id"], attachment)
@@ -121,10 +123,12 @@ class Supervisor:
         try:
             user = users.resolve(
                 self.options["user"],
-                paths.read_in_root(root, "/etc/passwd"),
+                surroundings.passwd(root, self.bundle_fd, self.options),
                 paths.read_in_root(root, "/etc/group"),
                 self.options["group_add"],
             )
+            surroundings.check_workdir(root, self.options, spec)
+            surroundings.link_mtab(root)
             if self.options["tz"]:
                 self._set_zone(root)
         finally:
@@ -212,7 +216,7 @@ class Supervisor:
 
     def _check_deadline(self, pidfd: int) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._deadline = None
+            self._deadline, self._late = None, True
             _signal(pidfd, 9)
 
     def _accept(

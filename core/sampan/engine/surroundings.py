@@ -12,7 +12,9 @@ from sampan.linux import libc, mounts, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sampan.model.container import Record
+    from typing import Any
+
+    from sampan.model.container import Record, RunOptions
     from sampan.model.mount import Snapshot
 
 
@@ -76,11 +78,15 @@ def make_etc(bundle_fd: int, record: Record, hostname: str, *, host_network: boo
         "containerenv": _containerenv(record),
     }
     for name, text in contents.items():
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc)
-        files.write_all(fd, os.fsencode(text))
-        os.fchmod(fd, 0o644)  # whatever the umask
-        os.close(fd)
+        _write(etc, name, os.fsencode(text))
     os.close(etc)
+
+
+def _write(etc: int, name: str, content: bytes) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc)
+    files.write_all(fd, content)
+    os.fchmod(fd, 0o644)  # whatever the umask
+    os.close(fd)
 
 
 def _hosts(record: Record, hostname: str, *, host_network: bool) -> str:
@@ -116,8 +122,64 @@ def _resolver(record: Record, *, host_network: bool) -> str:
     return "".join(line + "\n" for line in lines)
 
 
+def passwd(root: int, bundle_fd: int, options: RunOptions) -> bytes | None:
+    """The image's /etc/passwd; with further entries also as a file of the bundle, which is mounted over it."""
+    content = paths.read_in_root(root, "/etc/passwd")
+    if not options["passwd_entries"]:
+        return content
+    known = {line.split(b":", 1)[0] for line in (content or b"").splitlines()}
+    lines = [os.fsencode(entry) for entry in options["passwd_entries"]]
+    lines = [line for line in dict.fromkeys(lines) if line.split(b":", 1)[0] not in known]
+    content = (content or b"").rstrip(b"\n") + b"\n" + b"".join(line + b"\n" for line in lines)
+    etc = files.open_directory("etc", dir_fd=bundle_fd)
+    _write(etc, "passwd", content.lstrip(b"\n"))
+    os.close(etc)
+    return content
+
+
+def check_workdir(root: int, options: RunOptions, spec: dict[str, Any]) -> None:
+    """A --workdir must be there, in the image or because something is mounted on or below it."""
+    path = options["workdir"].rstrip("/")
+    if not path or any(
+        f"{mount['destination'].rstrip('/')}/".startswith(f"{path}/")
+        or path.startswith(f"{mount['destination'].rstrip('/')}/")
+        for mount in spec["mounts"]
+    ):
+        return
+    try:
+        os.close(paths.open_in_root(root, path, paths.O_PATH | os.O_DIRECTORY))
+    except OSError:
+        raise SampanError(
+            f"cannot enter the working directory {path}",
+            f'workdir "{path}" does not exist on container',
+            "give one that exists in the image with --workdir",
+            exit_status=126,
+        ) from None
+
+
+def link_mtab(root: int) -> None:
+    """/etc/mtab for programs that still read it, where the image has an /etc without one."""
+    try:
+        etc = paths.open_in_root(root, "/etc", paths.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        os.stat("mtab", dir_fd=etc, follow_symlinks=False)
+    except FileNotFoundError:
+        try:
+            os.symlink("/proc/mounts", "mtab", dir_fd=etc)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES):
+                raise
+    finally:
+        os.close(etc)
+
+
 def _containerenv(record: Record) -> str:
+    """What a privileged container may know of its engine; the file alone tells the others that they are in one."""
     image = record["image"]
+    if not record["options"]["privileged"]:
+        return ""
     return (
         f'engine="sampan-{record["engine"]}"\nname="{record["name"]}"\nid="{record["id"]}"\n'
         f'image="{image["name"]}"\nimageid="{image["id"].partition(":")[2]}"\nrootless=1\n'

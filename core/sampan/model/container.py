@@ -12,7 +12,7 @@ class RunOptions(TypedDict):
     command: list[str]
     entrypoint: list[str] | None
     env: dict[str, str]
-    unset_env: list[str]
+    unset_env: list[str]  # names; "*" is all that the user did not set
     proxy_env: dict[str, str]
     workdir: str
     user: str
@@ -35,6 +35,7 @@ class RunOptions(TypedDict):
     ulimits: list[dict[str, Any]]
     sysctls: dict[str, str]
     group_add: list[str]
+    passwd_entries: list[str]  # lines that are added to the image's /etc/passwd
     add_hosts: list[tuple[str, str]]
     no_hosts: bool
     dns: list[str]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from sampan.errors import SampanError, UnsupportedError, UsageError
+from sampan.model.sizes import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 ENVIRONMENT_LIMIT = 128 << 10  # MAX_ARG_STRLEN (execve(2)): one NAME=value with its NUL
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SIGNALS = [
     "HUP",
     "INT",
@@ -49,21 +49,6 @@ SIGNALS = [
     "PWR",
     "SYS",
 ]
-
-
-def size(text: str, what: str) -> int:
-    """Bytes of `64m`, `1.5g`, `100`."""
-    lowered = text.strip().lower().removesuffix("ib").removesuffix("b") or text.strip().lower()
-    digits, unit = lowered, ""
-    if lowered and lowered[-1] in _UNITS:
-        digits, unit = lowered[:-1], lowered[-1]
-    try:
-        value = int((float(digits) if "." in digits else int(digits)) * _UNITS[unit])
-    except (ValueError, OverflowError):
-        raise UsageError(f"invalid {what} {text!r}", "a number with b, k, m, g or t") from None
-    if value < 0:
-        raise UsageError(f"invalid {what} {text!r}", "it is negative")
-    return value
 
 
 def signal_number(text: str) -> int:

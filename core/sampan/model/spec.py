@@ -129,6 +129,8 @@ def environment(image: dict[str, Any], options: RunOptions, hostname: str) -> li
         name, _, value = word.partition("=")
         values[name] = value
     values.update(options["proxy_env"])
+    if "*" in options["unset_env"]:
+        values.clear()
     values.update(options["env"])
     for name in options["unset_env"]:
         values.pop(name, None)
@@ -234,7 +236,9 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
         else _mount("/sys", "bind", "/sys", *tight, "rbind", "rslave", system),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", *tight, system),
     ]
-    for name in ("hosts", "resolv.conf", "hostname"):
+    for name in ("hosts", "resolv.conf", "hostname", "passwd"):
+        if name == "passwd" and not options["passwd_entries"]:
+            continue
         if name == "hosts" and options["no_hosts"]:
             continue
         mounts.append(_mount(f"/etc/{name}", "bind", f"etc/{name}", "bind", "rprivate", *tight))

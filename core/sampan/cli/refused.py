@@ -1,0 +1,119 @@
+"""Docker's and podman's options of `run` that belong to parts that sampan does not have yet.
+
+They are known by name, so that the answer is clear: a value that asks for what sampan does anyway is taken,
+every other one is refused.  With `limits = "best-effort"` a limit is a warning (podman's sentence).
+"""
+
+from __future__ import annotations
+
+import os
+
+from sampan.cli.parse import FLAG, LIST, Option
+from sampan.errors import UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LIMITS = "resource limits"
+TOPICS = {
+    LIMITS: "blkio-weight blkio-weight-device cgroup-conf cgroup-parent cgroups cpu-period cpu-quota cpu-rt-period "
+    "cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems device-cgroup-rule device-read-bps device-read-iops "
+    "device-write-bps device-write-iops memory memory-reservation memory-swap memory-swappiness pids-limit",
+    "published ports": "publish expose",
+    "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
+    "restart policies": "restart",
+    "health checks": "health-cmd health-interval health-on-failure health-retries health-start-period health-timeout",
+    "shared namespaces": "cgroupns ipc pid uts",
+    "other id maps": "gidmap subgidname subuidname uidmap userns",
+    "volumes": "image-volume volumes-from volume-driver",
+    "pods": "init-ctr pod pod-id-file",
+    "secrets": "secret",
+    "GPUs": "gpus",
+    "systemd support": "sdnotify systemd",
+    "dependencies of containers": "requires",
+    "choice of a credentials file here (it reads REGISTRY_AUTH_FILE)": "authfile creds cert-dir decryption-key",
+    "storage options of a container": "storage-opt",
+    "personalities": "personality",
+    "further entries for passwd and group": "group-entry passwd-entry chrootdirs",
+}  # fmt: skip
+SWITCHES = {
+    "--publish-all -P": "published ports",
+    "--oom-kill-disable": LIMITS,
+    "--rootfs": "containers without an image",
+    "--env-merge": "merged variables",
+}
+SAME = {  # values that ask for what is so anyway
+    "cgroupns": ("private",),
+    "cgroups": ("disabled",),
+    "ipc": ("private",),
+    "pid": ("private",),
+    "restart": ("no",),
+    "sdnotify": ("ignore",),
+    "systemd": ("false", "true"),
+    "userns": ("host",),
+    "uts": ("private",),
+}
+NO_LIMIT = ("0", "-1", "")
+_NAMES = {name: topic for topic, names in TOPICS.items() for name in names.split()}
+_SHORT = {"memory": " -m", "publish": " -p", "cpu-shares": ""}
+OPTIONS = [
+    *(Option(f"--{name}{_SHORT.get(name, '')}", LIST, f"(no {topic} yet)") for name, topic in _NAMES.items()),
+    *(Option(names, FLAG, f"(no {topic} yet)") for names, topic in SWITCHES.items()),
+    Option("--disable-content-trust", FLAG, "(for compatibility; images are always verified)"),
+    Option("--kernel-memory", help="(for compatibility; without effect)", metavar="BYTES"),
+    Option("--no-healthcheck", FLAG, "No health check (there is none yet)"),
+]  # fmt: skip
+
+
+def refuse(values: dict[str, Any], *, limits: str, network: str | None) -> None:
+    """Say which option cannot be had, instead of ignoring it. `network` is what was asked for."""
+    if values["kernel_memory"]:
+        _warn("The --kernel-memory flag is no longer supported. This flag is a noop.")
+    told = False
+    for name, topic in _NAMES.items():
+        given: list[str] = values[name.replace("-", "_")]
+        given = [value for value in given if value not in SAME.get(name, ())]
+        if not given:
+            continue
+        if topic == LIMITS:
+            told = _limit(name, given, limits, told)
+        elif name in ("publish", "expose") and network in ("none", "host"):
+            _warn(
+                "Port mappings have been discarded as one of the Host, Container, Pod, and None "
+                "network modes are in use"
+            )
+        else:
+            _refuse(f"--{name}", topic)
+    for names, topic in SWITCHES.items():
+        name = names.split()[0]
+        if values[name.lstrip("-").replace("-", "_")]:
+            _refuse(name, topic)
+
+
+def _limit(name: str, given: list[str], limits: str, told: bool) -> bool:
+    """Whether the user has been told that limits are ignored."""
+    if limits != "best-effort":
+        if all(value in NO_LIMIT for value in given):
+            return told
+        raise UnsupportedError(
+            f"option --{name} is not supported",
+            f"sampan has no {LIMITS} yet",
+            'limits = "best-effort" in sampan.toml makes this a warning',
+        )
+    if not told:
+        unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+        _warn(
+            "Resource limits are not supported and ignored on cgroups V1 rootless systems"
+            if not unified
+            else "Resource limits are ignored: sampan has none yet"
+        )
+    return True
+
+
+def _refuse(option: str, topic: str) -> None:
+    raise UnsupportedError(f"option {option} is not supported", f"sampan has no {topic} yet")
+
+
+def _warn(text: str) -> None:
+    os.write(2, f"{text}\n".encode())
