@@ -11,10 +11,6 @@ import json
 import os
 import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 LOG = "log"
 
 
@@ -32,8 +28,15 @@ class LogWriter:
         self.dropped = 0
         self._fd = -1
         if driver != "none":
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(LOG, flags, 0o600, dir_fd=dir_fd)
+            self._end_torn_record()
+
+    def _end_torn_record(self) -> None:
+        """The last run's monitor may have been killed while it wrote."""
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            self._append(b"\n")
 
     def write(self, stream: bytes, data: bytes) -> None:
         """One piece of output as it was read; it may hold many lines and end within one."""
@@ -41,23 +44,30 @@ class LogWriter:
             return
         moment = stamp(time.time_ns())
         record = self._objects(stream, data, moment) if self._json else _lines(stream, data, moment)
+        self._append(record)
+
+    def _append(self, record: bytes) -> None:
+        """All of the record or nothing: what comes later must begin on a line of its own."""
+        view = memoryview(record)
         try:
-            view = memoryview(record)
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
                 raise
             self.dropped += 1
+            if written := len(record) - len(view):
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
 
     @staticmethod
     def _objects(stream: bytes, data: bytes, moment: str) -> bytes:
         name = stream.decode()
+        *whole, rest = data.split(b"\n")
         rows = [
             json.dumps(
                 {"log": line.decode(errors="surrogateescape"), "stream": name, "time": moment}
             )
-            for line in data.splitlines(keepends=True)
+            for line in [*(line + b"\n" for line in whole), *([rest] if rest else [])]
         ]
         return "".join(row + "\n" for row in rows).encode()
 
@@ -70,19 +80,17 @@ def _lines(stream: bytes, data: bytes, moment: str) -> bytes:
     return record + partial + rest + b"\n" if rest else record
 
 
-def read_records(fd: int) -> Iterator[tuple[str, str, bytes]]:
-    """(time, stream, bytes with their newline if there was one) of a log, from the descriptor's offset."""
-    pending = b""
-    while chunk := os.read(fd, 1 << 20):
-        lines = (pending + chunk).split(b"\n")
-        pending = lines.pop()
-        for line in lines:
-            yield parse_record(line)
-
-
-def parse_record(line: bytes) -> tuple[str, str, bytes]:
-    if line.startswith(b"{"):
-        row = json.loads(line)
-        return row["time"], row["stream"], row["log"].encode(errors="surrogateescape")
-    moment, stream, mark, text = line.split(b" ", 3)
-    return moment.decode(), stream.decode(), text + b"\n" if mark == b"F" else text
+def parse_record(line: bytes) -> tuple[str, bytes, bytes] | None:
+    """(time, stream, bytes with their newline if there was one); None for what is no record."""
+    try:
+        if line.startswith(b"{"):
+            row: dict[str, str] = json.loads(line)
+            text = row["log"].encode(errors="surrogateescape")
+            moment, stream = row["time"], row["stream"].encode()
+        else:
+            when, stream, mark, text = line.split(b" ", 3)
+            moment = when.decode()
+            text = text + b"\n" if mark == b"F" else text
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return (moment, stream, text) if stream in (b"stdout", b"stderr") else None

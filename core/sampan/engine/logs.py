@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 
 from sampan import files
+from sampan.engine import warn
 from sampan.engine.logfile import LOG, parse_record, stamp
-from sampan.errors import SampanError
+from sampan.errors import CorruptError, SampanError
 from sampan.linux import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sampan.engine import Engine
+    from sampan.model.container import Run
 
 POLL_SECONDS = 0.1  # how soon a follower sees new output
+BLOCK = 64 << 10
+LOOKBACK = 4 << 20  # bytes of other lines that are searched for the beginning of a line
 
 
 class Selection:
@@ -47,9 +52,8 @@ def show(engine: Engine, word: str, selection: Selection, *, follow: bool, names
         )
     directory = engine.containers.open(container.id)
     try:
-        try:
-            fd = os.open(LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-        except FileNotFoundError:
+        fd = _open(directory, container.name)
+        if fd is None:
             return
         prefix = f"{container.name} ".encode() if names else b""
         writer = _Writer(selection, prefix)
@@ -57,9 +61,22 @@ def show(engine: Engine, word: str, selection: Selection, *, follow: bool, names
             writer.add(line)
         writer.flush()
         if follow and container.run:
-            _follow(fd, writer, container.run["pid"], container.run["start_time"])
+            _follow(fd, writer, _end_of(engine, container.id, container.run))
     finally:
         os.close(directory)
+    if writer.damaged:
+        warn(f"{writer.damaged} damaged records of the log of {container.name} are left out")
+
+
+def _open(directory: int, name: str) -> int | None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(LOG, flags, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise CorruptError(f"cannot read the log of {name}", "it is not a regular file")
+    return fd
 
 
 class _Writer:
@@ -70,10 +87,15 @@ class _Writer:
         self._pending: list[bytes] = []
         self._size, self._fd = 0, 1
         self._inside = {1: False, 2: False}
+        self.damaged = 0
 
     def add(self, line: bytes) -> None:
-        moment, stream, text = parse_record(line)
-        fd = 2 if stream == "stderr" else 1
+        parsed = parse_record(line)
+        if parsed is None:
+            self.damaged += 1
+            return
+        moment, stream, text = parsed
+        fd = 2 if stream == b"stderr" else 1
         selection = self._selection
         if (selection.since and moment < selection.since) or (
             selection.until and moment > selection.until
@@ -111,60 +133,82 @@ def _lines(fd: int, selection: Selection) -> Iterator[bytes]:
 
 
 def _tail(fd: int, count: int) -> Iterator[bytes]:
-    end = position = os.lseek(fd, 0, os.SEEK_END)
-    data = b""
-    while position > 0 and data.count(b"\n") < 4 * count + 64:
-        step = min(position, 1 << 16)
-        position -= step
-        data = os.pread(fd, step, position) + data
-        if _count_full(data) > count:
+    """The records of the last lines: a line is all parts of one stream up to its newline."""
+    size = os.lseek(fd, 0, os.SEEK_END)
+    records = _backwards(fd, size)
+    os.lseek(fd, size - len(next(records, b"")), os.SEEK_SET)  # behind the last complete one
+    if not count:
+        return
+    chosen: list[bytes] = []
+    inside: dict[bytes, bool] = {}  # by stream: whether the line that we are in is wanted
+    kept = passed = 0
+    for record in records:
+        parsed = parse_record(record)
+        if parsed is None:
+            continue
+        _, stream, text = parsed
+        if text.endswith(b"\n") or stream not in inside:
+            inside[stream] = kept < count
+            kept += inside[stream]
+        if inside[stream]:
+            chosen.append(record)
+            passed = 0
+        else:
+            passed += len(record)
+        if kept == count and (passed > LOOKBACK or not any(inside.values())):
             break
-    lines = data.split(b"\n")[:-1]
-    if position > 0:
-        lines = lines[1:]
-    kept = 0
-    start = len(lines)
-    for index in range(len(lines) - 1, -1, -1):
-        if _is_full(lines[index]) or index == len(lines) - 1:
-            kept += 1
-            if kept > count:
-                break
-        start = index
-    os.lseek(fd, end, os.SEEK_SET)
-    yield from lines[start:]
+    yield from reversed(chosen)
 
 
-def _count_full(data: bytes) -> int:
-    return data.count(b" F ") if not data.startswith(b"{") else data.count(b"\n")
+def _backwards(fd: int, end: int) -> Iterator[bytes]:
+    """What newlines separate, the last first; it is what follows the last newline, perhaps nothing."""
+    rest = b""
+    while end > 0:
+        step = min(end, BLOCK)
+        end -= step
+        rest, *lines = (os.pread(fd, step, end) + rest).split(b"\n")
+        yield from reversed(lines)
+    if rest:
+        yield rest
 
 
-def _is_full(line: bytes) -> bool:
-    if line.startswith(b"{"):
-        return True
-    return line.split(b" ", 3)[2:3] == [b"F"]
-
-
-def _follow(fd: int, writer: _Writer, pid: int, started: int) -> None:
-    """Go on until the first process is gone and its monitor has written the last byte."""
+def _follow(fd: int, writer: _Writer, ended: Callable[[], bool]) -> None:
+    """Go on until the last byte has been written."""
     pending = b""
-    pidfd = processes.open_if_same(pid, started)
-    poll = select.poll()
-    if pidfd is not None:
-        poll.register(pidfd, select.POLLIN)
-    quiet = 0
-    while quiet < 3:
-        alive = pidfd is not None and not poll.poll(int(POLL_SECONDS * 1000))
-        read = False
+    last = False
+    while True:
         while chunk := os.read(fd, 1 << 20):
-            read = True
             lines = (pending + chunk).split(b"\n")
             pending = lines.pop()
             for line in lines:
                 writer.add(line)
         writer.flush()
-        if not alive:
-            quiet = 0 if read else quiet + 1
-            if quiet < 3:
-                select.poll().poll(30)
-    if pidfd is not None:
-        os.close(pidfd)
+        if last:
+            return
+        last = ended()
+
+
+def _end_of(engine: Engine, container_id: str, run: Run) -> Callable[[], bool]:
+    """A wait of POLL_SECONDS at most that says whether the run's monitor has written all that it will."""
+    first = processes.open_if_same(run["pid"], run["start_time"])
+    monitor = processes.open_if_same(run["monitor"], run["monitor_start_time"])
+
+    def ended() -> bool:
+        if _gone(first, POLL_SECONDS) and _gone(monitor, 0.01):
+            return True
+        return _gone(first, 0) and _recorded(engine, container_id, run["started"])
+
+    return ended
+
+
+def _gone(pidfd: int | None, seconds: float) -> bool:
+    if pidfd is None:
+        return True
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(int(seconds * 1000)))
+
+
+def _recorded(engine: Engine, container_id: str, started: str) -> bool:
+    found = engine.containers.exit_record(container_id)
+    return found is not None and found["started"] == started

@@ -1,0 +1,233 @@
+"""logs: the selections, over any output."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from containermaker import add, directory, make_engine
+from sampan import files
+from sampan.engine import Engine, logs
+from sampan.engine.logfile import LOG, LogWriter, parse_record
+from sampan.errors import NotFoundError, SampanError
+from sampan.linux import processes
+
+from .test_logfile import DRIVERS, PIECES
+
+Piece = tuple[bytes, bytes]
+
+
+def write(place: Path, driver: str, pieces: list[Piece]) -> None:
+    fd = files.open_directory(str(place))
+    files.unlink(fd, LOG)
+    writer = LogWriter(fd, driver)
+    for stream, data in pieces:
+        writer.write(stream, data)
+    os.close(writer._fd)
+    os.close(fd)
+
+
+def chosen(**more: Any) -> logs.Selection:
+    return logs.Selection(**{"since": None, "until": None, "tail": -1, "timestamps": False, **more})
+
+
+def shown(engine: Engine, word: str, **more: Any) -> tuple[bytes, bytes]:
+    """What `logs` writes to stdout and to stderr."""
+    names = more.pop("names", False)
+    ends = [os.pipe() for _ in range(2)]
+    pid = os.fork()
+    if pid == 0:
+        for number, (_, write_end) in enumerate(ends, 1):
+            os.dup2(write_end, number)
+        try:
+            logs.show(engine, word, chosen(**more), follow=False, names=names)
+        finally:
+            os._exit(0)
+    found = []
+    for _, write_end in ends:
+        os.close(write_end)
+    for read_end, _ in ends:
+        with open(read_end, "rb") as file:
+            found.append(file.read())
+    os.waitpid(pid, 0)
+    return found[0], found[1]
+
+
+def lines_of(pieces: list[Piece]) -> list[tuple[int, bytes, bytes]]:
+    """A model of lines: (where it ends, stream, bytes), in the order of their ends."""
+    open_lines: dict[bytes, bytes] = {}
+    last: dict[bytes, int] = {}
+    done: list[tuple[int, bytes, bytes]] = []
+    position = 0
+    for stream, data in pieces:
+        for part in data.splitlines(keepends=True) if b"\r" not in data else _split(data):
+            position += 1
+            open_lines[stream] = open_lines.get(stream, b"") + part
+            last[stream] = position
+            if part.endswith(b"\n"):
+                done.append((position, stream, open_lines.pop(stream)))
+    done += [(last[stream], stream, data) for stream, data in open_lines.items()]
+    return sorted(done)
+
+
+def _split(data: bytes) -> list[bytes]:
+    *whole, rest = data.split(b"\n")
+    return [*(line + b"\n" for line in whole), *([rest] if rest else [])]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(PIECES, st.integers(0, 8))
+@example([(b"stdout", b"x")] * 300 + [(b"stdout", b"\n")], 1)
+@example([(b"stdout", b"a\n"), (b"stdout", b" F \n"), (b"stdout", b" F  F \n")], 2)
+@example([(b"stdout", b"a"), (b"stderr", b"b\n"), (b"stdout", b"c\n")], 1)
+def test_tail_gives_the_last_lines_whole(
+    tmp_path: Path, driver: str, pieces: list[Piece], count: int
+) -> None:
+    write(tmp_path, driver, pieces)
+    fd = os.open(tmp_path / LOG, os.O_RDONLY)
+    parsed = [parse_record(line) for line in logs._lines(fd, chosen(tail=count))]
+    found = [record[1:] for record in parsed if record is not None]
+    assert os.lseek(fd, 0, os.SEEK_CUR) == os.fstat(fd).st_size, "a follower goes on from the end"
+    os.close(fd)
+    wanted = lines_of(pieces)[-count:] if count else []
+    for name in (b"stdout", b"stderr"):
+        expected = b"".join(text for _, stream, text in wanted if stream == name)
+        assert b"".join(text for stream, text in found if stream == name) == expected
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_tail_over_many_blocks(tmp_path: Path, driver: str) -> None:
+    """Lines longer than what is read at once, and more of them than one read holds."""
+    pieces = [
+        (b"stdout", b"%d" % number + b"x" * (number * 997 % 90_000) + b"\n")
+        for number in range(200)
+    ]
+    parts = [(s, data[at : at + 65536]) for s, data in pieces for at in range(0, len(data), 65536)]
+    write(tmp_path, driver, parts)
+    for count in (1, 2, 50, 199, 200, 500):
+        fd = os.open(tmp_path / LOG, os.O_RDONLY)
+        parsed = [parse_record(line) for line in logs._lines(fd, chosen(tail=count))]
+        os.close(fd)
+        assert b"".join(r[2] for r in parsed if r) == b"".join(d for _, d in pieces[-count:])
+
+
+@pytest.mark.timeout(20)
+def test_tail_of_a_large_log_reads_its_end_only(tmp_path: Path) -> None:
+    write(tmp_path, "k8s-file", [(b"stdout", b"y" * 99 + b"\n")] * 20_000 + [(b"stderr", b"e\n")])
+    with open(tmp_path / LOG, "r+b") as file:
+        file.truncate(1 << 40)  # a hole that nobody reads through
+        file.seek(1 << 40)
+        file.write(b"\n" + b"2026-01-01T00:00:00.000000000+00:00 stdout F last\n" * 5)
+    fd = os.open(tmp_path / LOG, os.O_RDONLY)
+    begun = time.monotonic()
+    assert len(list(logs._lines(fd, chosen(tail=4)))) == 4
+    assert time.monotonic() - begun < 1
+    os.close(fd)
+
+
+def test_streams_names_and_times(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    record = add(engine, "c")
+    place = directory(engine, record)
+    write(place, "k8s-file", [(b"stdout", b"a"), (b"stderr", b"e\n"), (b"stdout", b"b\nlast")])
+    assert shown(engine, "c") == (b"ab\nlast", b"e\n")
+    assert shown(engine, "c", names=True) == (b"c ab\nc last", b"c e\n")
+    out, err = shown(engine, "c", timestamps=True)
+    assert [line.partition(b" ")[2] for line in out.split(b"\n")] == [b"ab", b"last"]
+    assert err.startswith(b"20") and err.endswith(b" e\n")
+    now = time.time()
+    assert shown(engine, "c", since=now - 60) == (b"ab\nlast", b"e\n")
+    assert shown(engine, "c", since=now + 60) == shown(engine, "c", until=now - 60) == (b"", b"")
+
+
+def test_damaged_records_are_left_out_and_told(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    place = directory(engine, add(engine, "c"))
+    write(place, "json-file", [(b"stdout", b"a\n"), (b"stdout", b"b\n")])
+    with open(place / LOG, "ab") as file:
+        file.write(b"\0" * 50 + b"\n" + b'{"log": "cu\n')
+    out, err = shown(engine, "c")
+    assert out == b"a\nb\n" and b"2 damaged records of the log of c" in err
+    assert shown(engine, "c", tail=1)[0] == b"b\n"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory"])
+def test_a_log_that_is_no_file(tmp_path: Path, kind: str) -> None:
+    engine = make_engine(tmp_path)
+    place = directory(engine, add(engine, "c"))
+    os.mkfifo(place / LOG) if kind == "fifo" else (place / LOG).mkdir()
+    with pytest.raises(SampanError, match="log of c"):
+        logs.show(engine, "c", chosen(), follow=False, names=False)
+
+
+def test_no_log(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path)
+    add(engine, "never-run")
+    assert shown(engine, "never-run") == (b"", b"")
+    add(engine, "silent", "--log-driver", "none")
+    with pytest.raises(SampanError, match="log of silent"):
+        logs.show(engine, "silent", chosen(), follow=False, names=False)
+    with pytest.raises(NotFoundError):
+        logs.show(engine, "absent", chosen(), follow=False, names=False)
+
+
+def test_follow_reads_what_the_monitor_writes_after_the_first_process(tmp_path: Path) -> None:
+    """The last bytes come when the process is dead and the monitor still drains."""
+    engine = make_engine(tmp_path)
+    place = directory(engine, add(engine, "c"))
+    write(place, "k8s-file", [(b"stdout", b"first\n")])
+    first, monitor = subprocess.Popen(["sleep", "100"]), subprocess.Popen(["sleep", "100"])
+    started = [processes.start_time(p.pid) for p in (first, monitor)]
+    run: Any = {"pid": first.pid, "start_time": started[0], "monitor": monitor.pid,
+                "monitor_start_time": started[1], "started": "now"}  # fmt: skip
+    fd = os.open(place / LOG, os.O_RDONLY)
+    lines: list[bytes] = []
+
+    class Writer:
+        def add(self, line: bytes) -> None:
+            lines.append(line.rpartition(b" ")[2])
+
+        def flush(self) -> None: ...
+
+    def end() -> None:
+        first.kill()
+        first.wait()
+        time.sleep(0.5)
+        directory_fd = files.open_directory(str(place))
+        LogWriter(directory_fd, "k8s-file").write(b"stdout", b"last\n")
+        monitor.kill()
+        monitor.wait()
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    writer: Any = Writer()
+    logs._follow(fd, writer, logs._end_of(engine, place.name, run))
+    thread.join()
+    assert lines == [b"first", b"last"]
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """A closed pipe ends the command with 141, without a traceback."""
+    engine = make_engine(tmp_path)
+    place = directory(engine, add(engine, "c"))
+    write(place, "k8s-file", [(b"stdout", b"x" * 60_000 + b"\n")] * 200)
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
+        "SAMPAN_ROOT": engine.settings.root, "SAMPAN_RUN_DIR": engine.settings.run_dir,
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sampan", "logs", "c"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )  # fmt: skip
+    assert process.stdout and process.stderr and process.stdout.read(10) == b"x" * 10
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(10) == 141
