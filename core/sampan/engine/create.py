@@ -48,7 +48,7 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
     network = engine.driver("network", chosen["network"])
     facts = _facts(engine, container_id, chosen, private=network.namespace != "host")
     document = spec.build(config, chosen, facts)
-    key = f"c{container_id[:31]}"
+    key = snapshot_key(container_id)
     record: Record = {
         "version": 1,
         "id": container_id,
@@ -69,6 +69,10 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
         userns.run(engine.idmap, lambda: engine.storage.remove(key))
         raise
     return Created(record, document, snapshot)
+
+
+def snapshot_key(container_id: str) -> str:
+    return f"c{container_id[:31]}"
 
 
 def _check_platform(image: Image) -> None:

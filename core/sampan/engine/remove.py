@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.errors import InUseError, NotFoundError
+from sampan.errors import CorruptError, InUseError, NotFoundError
 from sampan.linux import userns
 
 TYPE_CHECKING = False
@@ -29,9 +29,13 @@ def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0
                     exit_status=2,
                 )
             stop(engine, container_id, timeout=timeout)
-    except NotFoundError:
+    except (NotFoundError, CorruptError):
         if not force:
             raise
+        from sampan.engine.create import snapshot_key
+
+        # What the damaged record does not tell follows from the id.
+        key, driver_name = snapshot_key(container_id), engine.storage.name
     if key:
         driver = engine.driver("storage", driver_name)
         userns.run(engine.idmap, lambda: driver.remove(key))

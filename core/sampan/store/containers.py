@@ -24,6 +24,33 @@ if TYPE_CHECKING:
     from sampan.model.container import Exit, Record, Run
 
 
+SHAPES: dict[str, dict[str, Any]] = {  # what must be there: {key: type, or the shape of an object}
+    "record.json": {
+        "id": str, "name": str, "created": str, "args": list, "runtime": str, "image": {"id": str, "name": str},
+        "storage": {"driver": str, "key": str, "chain": list},
+        "options": {"labels": dict, "mounts": list, "network": str, "stop_signal": str, "stop_timeout": int,
+                    "log_driver": str, "tty": bool, "stdin": bool, "rm": bool, "user": str},
+    },
+    "config.json": {"process": dict},
+    "run.json": {"boot": str, "pid": int, "start_time": int, "monitor": int, "monitor_start_time": int, "started": str},
+    "exit.json": {"code": int | None, "finished": str, "started": str},
+}  # fmt: skip
+
+
+def _misshapen(document: Any, shape: dict[str, Any], place: str = "") -> str:
+    """Which key of a document lacks or has a wrong type; nothing if it is as it was written."""
+    if not isinstance(document, dict):
+        return f"{place or 'it'} is no object"
+    for key, kind in shape.items():
+        value: Any = document.get(key, ...)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(kind, dict):
+            if wrong := _misshapen(value, kind, key):  # pyright: ignore[reportUnknownArgumentType]
+                return wrong
+        elif not isinstance(value, kind):
+            return f"{key} is missing or of a wrong type"
+    return ""
+
+
 class Container:
     """A record with what is known of its state.
 
@@ -200,13 +227,17 @@ class ContainerStore:
 
     def _read(self, container_id: str, name: str) -> Any:
         try:
-            return json.loads(files.read(self.fd, f"{container_id}/{name}"))
+            document = json.loads(files.read(self.fd, f"{container_id}/{name}"))
+            if wrong := _misshapen(document, SHAPES[name]):
+                raise ValueError(wrong)
+            return document
         except FileNotFoundError:
             raise NotFoundError(f"container {container_id[:12]} has no {name}") from None
-        except (ValueError, UnicodeDecodeError, IsADirectoryError) as error:
+        except (ValueError, OSError, CorruptError, RecursionError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
             raise CorruptError(
                 f"{name} of container {container_id[:12]} is damaged",
-                str(error),
+                why or "",
                 f"sampan rm -f {container_id[:12]} removes the container",
             ) from None
 
