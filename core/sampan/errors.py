@@ -25,7 +25,7 @@ class SampanError(Exception):
         text = f"{self.what}: {self.why}" if self.why else self.what
         if self.hint:
             text = f"{text}; {self.hint}"
-        return " ".join(text.split())
+        return text if text.isprintable() else " ".join(text.split())
 
 
 class UsageError(SampanError):

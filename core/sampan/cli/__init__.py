@@ -32,6 +32,7 @@ VERBS = {  # name: (module, one line)
     "plugin": ("plugin", "Show plugins"),
     "ps": ("ps", "List containers"),
     "pull": ("pull", "Pull an image from a registry"),
+    "restart": ("restart", "Stop containers and start them again"),
     "rm": ("rm", "Remove containers"),
     "rmi": ("rmi", "Remove images"),
     "run": ("run", "Run a command in a new container"),
@@ -54,13 +55,14 @@ CONTAINER = {  # sampan container NAME: module
     "ls": "ps",
     "prune": "container_prune",
     "ps": "ps",
+    "restart": "restart",
     "rm": "rm",
     "run": "run",
     "start": "start",
     "stop": "stop",
     "wait": "wait",
 }
-MONITORED = ("run", "start")
+MONITORED = ("run", "start", "restart")
 
 
 def main() -> NoReturn:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sampan.cli.context import engine as make_engine
+from sampan.cli.each import named
 from sampan.cli.parse import FLAG, Option, Verb, parse
-from sampan.errors import InUseError
+from sampan.errors import InUseError, UsageError
 
 VERB = Verb(
     "attach",
@@ -12,10 +13,10 @@ VERB = Verb(
     "CONTAINER",
     [
         Option("--detach-keys", help="Keys that detach", default="ctrl-p,ctrl-q", metavar="KEYS"),
+        Option("--latest -l", FLAG, "The container that was created last"),
         Option("--no-stdin", FLAG, "Do not attach stdin"),
         Option("--sig-proxy", FLAG, "Pass received signals on", default=True),
     ],
-    minimum=1,
     maximum=1,
 )
 
@@ -27,6 +28,9 @@ def main(words: list[str]) -> int:
 
     values, arguments = parse(VERB, words)
     engine = make_engine()
+    arguments = named(engine, VERB, arguments, values)
+    if not arguments:
+        raise UsageError("sampan attach", "you must provide one name or id")
     container = engine.containers.get(arguments[0])
     if container.run is None:
         raise InUseError(

@@ -6,7 +6,7 @@ import os
 
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
-from sampan.errors import UnsupportedError
+from sampan.errors import UnsupportedError, UsageError
 from sampan.linux import signals
 from sampan.model import options
 
@@ -24,13 +24,14 @@ VERB = Verb(
         Option("--env -e", LIST, "Set an environment variable", "NAME[=VALUE]"),
         Option("--env-file", LIST, "Read environment variables from a file", "FILE"),
         Option("--interactive -i", FLAG, "Keep stdin open"),
+        Option("--latest -l", FLAG, "The container that was created last"),
         Option("--preserve-fds", INTEGER, "Pass this many further descriptors", default=0),
         Option("--privileged", FLAG, "Every capability of the user namespace"),
         Option("--tty -t", FLAG, "Give the command a terminal"),
         Option("--user -u", help="Who runs the command", metavar="USER[:GROUP]"),
         Option("--workdir -w", help="Working directory", metavar="PATH"),
     ],
-    minimum=2,
+    minimum=1,
     interspersed=False,
 )
 
@@ -42,6 +43,12 @@ def main(words: list[str]) -> int:
     if values["detach"]:
         raise UnsupportedError("sampan exec --detach", "is not there yet", "run it with & instead")
     engine = make_engine()
+    if values["latest"]:
+        from sampan.cli.each import latest_id
+
+        arguments.insert(0, latest_id(engine))
+    if len(arguments) < 2:
+        raise UsageError("sampan exec", "you must provide a command", "see 'sampan exec --help'")
     chosen: ExecOptions = {
         "command": arguments[1:],
         "env": options.environment(values["env"], values["env_file"], os.environ),

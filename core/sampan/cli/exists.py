@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sampan.cli.context import engine as make_engine
-from sampan.cli.parse import Verb, parse
+from sampan.cli.parse import FLAG, Option, Verb, parse
 from sampan.errors import NotFoundError
 
 VERB = Verb(
     "container exists",
     "Leave with 0 if the container exists, 1 if not",
     "CONTAINER",
-    [],
+    [Option("--external", FLAG, "Look at containers of other tools too (there are none)")],
     minimum=1,
     maximum=1,
 )

@@ -14,6 +14,7 @@ VERB = Verb(
     [
         Option("--all -a", FLAG, "Signal all running containers"),
         Option("--cidfile", LIST, "Read the container's id from a file", "FILE"),
+        Option("--latest -l", FLAG, "The container that was created last"),
         Option("--signal -s", help="The signal", default="KILL"),
     ],
 )
@@ -30,7 +31,6 @@ def main(words: list[str]) -> int:
         VERB,
         arguments,
         lambda word: kill(engine, word, values["signal"]),
-        everything=values["all"],
-        cidfiles=values["cidfile"],
+        values=values,
         states=("running",),
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from sampan.engine import Engine
     from sampan.store.containers import Container
 
 VERB = Verb(
@@ -39,6 +40,7 @@ VERB = Verb(
     ],
     maximum=0,
 )
+POLICIES = ("always", "no", "none", "on-failure", "unless-stopped")
 COLUMNS = [
     ("CONTAINER ID", "ID"),
     ("IMAGE", "Image"),
@@ -159,6 +161,10 @@ def parse_filters(words: list[str]) -> dict[str, list[str]]:
         "since",
         "network",
         "volume",
+        "health",
+        "pod",
+        "restart-policy",
+        "until",
     )
     result: dict[str, list[str]] = {}
     for word in words:
@@ -167,6 +173,13 @@ def parse_filters(words: list[str]) -> dict[str, list[str]]:
             raise UsageError(f"invalid filter {word!r}", "", f"KEY=VALUE with {', '.join(known)}")
         result.setdefault(key, []).append(value)
     return result
+
+
+def select(engine: Engine, words: list[str], filters: list[str]) -> list[str]:
+    """Those of the containers that the filters let through."""
+    wanted = parse_filters(filters)
+    everyone = list(engine.containers.all())
+    return [word for word in words if matches(engine.containers.get(word), wanted, everyone)]
 
 
 def matches(container: Container, filters: dict[str, list[str]], everyone: list[Container]) -> bool:
@@ -189,7 +202,15 @@ def _matches(container: Container, key: str, value: str, everyone: list[Containe
         except re.error as error:
             raise UsageError(f"invalid filter name={value}", str(error)) from None
     if key == "status":
-        return container.state == value
+        return container.state == {"stopped": "exited", "configured": "created"}.get(value, value)
+    if key in ("health", "pod"):
+        return False  # nothing has one
+    if key == "restart-policy":
+        if value not in POLICIES:
+            raise UsageError(f"{value} invalid restart policy")
+        return value in ("no", "none")
+    if key == "until":
+        return times.parse(record["created"]) < times.moment(value)
     if key == "label":
         name, equals, wanted = value.partition("=")
         labels = record["options"]["labels"]

@@ -16,7 +16,9 @@ VERB = Verb(
         Option(
             "--force -f", FLAG, "Stop and remove a running container; a missing one is no error"
         ),
+        Option("--filter", LIST, "Only what matches", "KEY=VALUE"),
         Option("--ignore -i", FLAG, "A missing container is no error"),
+        Option("--latest -l", FLAG, "The container that was created last"),
         Option(
             "--time -t", INTEGER, "Seconds to wait before a running container is killed", default=0
         ),
@@ -35,7 +37,7 @@ def main(words: list[str]) -> int:
         VERB,
         arguments,
         lambda word: remove(engine, word, force=values["force"], timeout=values["time"]),
-        everything=values["all"],
-        cidfiles=values["cidfile"],
+        values=values,
         ignore=values["ignore"] or values["force"],
+        missing=1,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sampan.cli.context import engine as make_engine
 from sampan.cli.each import each
-from sampan.cli.parse import FLAG, Option, Verb, parse
+from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
 from sampan.errors import UsageError
 
 TYPE_CHECKING = False
@@ -19,7 +19,9 @@ VERB = Verb(
         Option("--all", FLAG, "Start all containers that do not run"),
         Option("--attach -a", FLAG, "Attach to its output and wait for its end"),
         Option("--detach-keys", help="Keys that detach", default="ctrl-p,ctrl-q", metavar="KEYS"),
+        Option("--filter -f", LIST, "Only what matches", "KEY=VALUE"),
         Option("--interactive -i", FLAG, "Attach stdin too"),
+        Option("--latest -l", FLAG, "The container that was created last"),
         Option("--sig-proxy", FLAG, "Pass received signals on", default=True),
     ],
 )
@@ -32,6 +34,10 @@ def main(words: list[str], spawned: Spawned) -> int:
     from sampan.engine.spawn import spawn
 
     values, arguments = parse(VERB, words)
+    if values["all"] and arguments:
+        raise UsageError(
+            "either start all containers or the container(s) provided in the arguments"
+        )
     engine = make_engine()
     attach = values["attach"] or values["interactive"]
     if attach and (len(arguments) > 1 or values["all"]):
@@ -64,7 +70,7 @@ def main(words: list[str], spawned: Spawned) -> int:
         VERB,
         arguments,
         one,
-        everything=values["all"],
+        values=values,
         states=("created", "exited"),
     )
     return status or (codes[0] if codes else 0)

@@ -13,9 +13,13 @@ VERB = Verb(
     [
         Option("--all -a", FLAG, "Stop all running containers"),
         Option("--cidfile", LIST, "Read the container's id from a file", "FILE"),
+        Option("--filter -f", LIST, "Only what matches", "KEY=VALUE"),
         Option("--ignore -i", FLAG, "A missing container is no error"),
+        Option("--latest -l", FLAG, "The container that was created last"),
         Option(
-            "--time -t", INTEGER, "Seconds before the container is killed (default: its own, 10)"
+            "--time --timeout -t",
+            INTEGER,
+            "Seconds before the container is killed (default: its own, 10)",
         ),
     ],
 )
@@ -31,8 +35,7 @@ def main(words: list[str]) -> int:
         VERB,
         arguments,
         lambda word: stop(engine, word, timeout=values["time"]),
-        everything=values["all"],
-        cidfiles=values["cidfile"],
+        values=values,
         ignore=values["ignore"],
         states=("running",),
     )

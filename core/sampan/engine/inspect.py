@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sampan import __version__
+from sampan.engine.stop import is_stopping
 from sampan.model import options as words
 from sampan.model import sizes
 
@@ -30,7 +31,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "Created": record["created"],
         "Path": process["args"][0],
         "Args": process["args"][1:],
-        "State": _state(container),
+        "State": _state(engine, container),
         "Image": record["image"]["id"].partition(":")[2],
         "ImageDigest": record["image"]["digest"],
         "ImageName": record["image"]["name"],
@@ -65,13 +66,14 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
     return document
 
 
-def _state(container: Container) -> dict[str, Any]:
+def _state(engine: Engine, container: Container) -> dict[str, Any]:
     run, ended = container.run, container.exit
+    stopping = container.state == "running" and is_stopping(engine, container)
     code = ended["code"] if ended else 0
     return {
         "OciVersion": "1.0.2",
-        "Status": container.state,
-        "Running": container.state == "running",
+        "Status": "stopping" if stopping else container.state,
+        "Running": container.state == "running" and not stopping,
         "Paused": False,
         "Restarting": False,
         "OOMKilled": bool(ended and ended["oom"]),

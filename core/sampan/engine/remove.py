@@ -23,9 +23,9 @@ def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0
         if container.state == "running":
             if not force:
                 raise InUseError(
-                    f"cannot remove container {container_id[:12]}",
-                    "it is running - running or paused containers cannot be removed without force",
-                    f"stop it first, or use sampan rm -f {word}",
+                    f"cannot remove container {container_id} as it is running - running or paused "
+                    "containers cannot be removed without force",
+                    "container state improper",
                     exit_status=2,
                 )
             stop(engine, container_id, timeout=timeout)

@@ -6,6 +6,8 @@ import os
 import select
 import time
 
+from sampan import files
+from sampan.engine import warn
 from sampan.errors import InUseError, NotFoundError, SampanError
 from sampan.linux import libc, processes
 from sampan.model import options
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from sampan.engine import Engine
     from sampan.store.containers import Container
 
+NOTE = "stopping"  # in the run directory: pid and start time of who stops the container
 GRACE = 10.0  # seconds for the monitor to write the exit record once the first process is dead
 
 
@@ -52,13 +55,42 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
     grace = chosen["stop_timeout"] if timeout is None else timeout
     try:
         if grace > 0 or timeout is None:
+            _note(engine, container)
             _send(pidfd, options.signal_number(chosen["stop_signal"]))
         if not _ended(pidfd, grace):
+            if grace > 0:
+                name = options.signal_name(chosen["stop_signal"])
+                warn(
+                    f"StopSignal {name} failed to stop container {container.name} "
+                    f"in {grace:g} seconds, resorting to SIGKILL"
+                )
             _send(pidfd, 9)
         _await(engine, container, pidfd, GRACE)
     finally:
         os.close(pidfd)
     return container.id
+
+
+def _note(engine: Engine, container: Container) -> None:
+    """Others see that this process is stopping it, as long as both live."""
+    own = f"{os.getpid()} {processes.start_time(os.getpid())}"
+    try:
+        directory = files.open_directory(container.id, dir_fd=engine.containers.run_fd)
+        files.write_atomic(directory, NOTE, own.encode(), sync=False)
+        os.close(directory)
+    except FileNotFoundError:  # it ended meanwhile
+        return
+
+
+def is_stopping(engine: Engine, container: Container) -> bool:
+    """Whether somebody waits for the running container to end."""
+    try:
+        directory = files.open_directory(container.id, dir_fd=engine.containers.run_fd)
+        pid, started = files.read(directory, NOTE).split()
+        os.close(directory)
+    except (FileNotFoundError, ValueError):
+        return False
+    return processes.start_time(int(pid)) == int(started)
 
 
 def _send(pidfd: int, number: int) -> None:

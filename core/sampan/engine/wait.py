@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 
 from sampan.engine.stop import settle
 from sampan.linux import processes
@@ -13,9 +14,17 @@ if TYPE_CHECKING:
     from sampan.engine import Engine
 
 
-def wait(engine: Engine, word: str) -> int | None:
+POLL_SECONDS = 0.05  # how soon a wait for another state than the end sees it
+
+
+def wait(engine: Engine, word: str, conditions: list[str] | None = None) -> int | None:
     """Its exit code; None if nobody saw the end. A container that does not run answers at once."""
     container = engine.containers.get(word)
+    if conditions and not {"exited", "stopped"} & set(conditions):
+        wanted = {"created" if state == "configured" else state for state in conditions}
+        while engine.containers.get(container.id).state not in wanted:
+            time.sleep(POLL_SECONDS)
+        return -1
     if container.run:
         pidfd = processes.open_if_same(container.run["pid"], container.run["start_time"])
         if pidfd is not None:

@@ -53,6 +53,7 @@ SIGNALS = [
 
 def signal_number(text: str) -> int:
     """15 for `15`, `TERM`, `SIGTERM`; real-time signals as RTMIN+n and RTMAX-n (signal(7))."""
+    text = text.removeprefix("-")  # `kill -s -9`
     name = text.strip().upper().removeprefix("SIG")
     if not name.isascii():  # "²" is a digit, and no number
         name = ""
@@ -66,7 +67,15 @@ def signal_number(text: str) -> int:
         return 34 + steps
     if base == "RTMAX" and sign in ("", "-") and 0 <= steps <= 30:
         return 64 - steps
-    raise UsageError(f"invalid signal {text!r}", "", "a number from 1 to 64 or a name such as TERM")
+    if name.isdigit() and int(name[:9]):
+        raise UsageError("valid signals are 1 through 64")
+    raise UsageError(f"invalid signal: {text}")
+
+
+def signal_name(text: str) -> str:
+    """SIGTERM for `15`, `TERM`, `SIGTERM`."""
+    number = signal_number(text)
+    return f"SIG{SIGNALS[number - 1]}" if number <= len(SIGNALS) else f"SIGRTMIN+{number - 34}"
 
 
 def pairs(words: list[str], what: str) -> dict[str, str]:

@@ -174,7 +174,6 @@ class ContainerStore:
         raise NotFoundError(
             f'no container with name or ID "{word}" found',
             "no such container",
-            "sampan ps -a lists them",
         )
 
     def get(self, word: str) -> Container:
