@@ -47,6 +47,8 @@ class Sink:
     def push(self) -> bool:
         """Write what is pending; False if the reader is gone."""
         while self.pending:
+            if self._limit == PIPE_BUF and not _writable(self.fd):
+                return True
             try:
                 written = os.write(self.fd, self.pending[: self._limit])
             except BlockingIOError:
@@ -59,6 +61,12 @@ class Sink:
             if self._limit == PIPE_BUF:
                 return True  # poll again before the next piece
         return True
+
+
+def _writable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 class Client:
