@@ -80,11 +80,16 @@ def load(flags: dict[str, str | None]) -> Settings:
 
 
 def config_files() -> list[str]:
+    places = ["/etc/sampan/sampan.toml", user_file()]
+    return [path for path in places if path and os.path.exists(path)]
+
+
+def user_file() -> str:
+    """Where the user's own configuration is looked for; empty without a home directory."""
     base = os.environ.get("XDG_CONFIG_HOME")
     if not base and os.environ.get("HOME"):
         base = os.environ["HOME"] + "/.config"
-    places = ["/etc/sampan/sampan.toml"] + ([base + "/sampan/sampan.toml"] if base else [])
-    return [path for path in places if os.path.exists(path)]
+    return base + "/sampan/sampan.toml" if base else ""
 
 
 def _merge_file(

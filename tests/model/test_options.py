@@ -46,10 +46,10 @@ def test_signals(text: str, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "65", "NONSENSE", "RTMIN-1", "RTMAX+1", "RTMIN+31", "RTMIN+", "²", "RTMIN+²", "-9"]
+    "text", ["", "0", "65", "NONSENSE", "RTMIN-1", "RTMAX+1", "RTMIN+31", "RTMIN+", "²", "RTMIN+²"]
 )  # fmt: skip
 def test_bad_signals(text: str) -> None:
-    with pytest.raises(UsageError, match="invalid signal"):
+    with pytest.raises(UsageError, match="invalid signal|valid signals are"):
         options.signal_number(text)
 
 

@@ -63,6 +63,7 @@ CONTAINER = {  # sampan container NAME: module
     "wait": "wait",
 }
 MONITORED = ("run", "start", "restart")
+ABSENT = ("network", "pod", "secret", "volume")  # nothing of the kind is there yet
 
 
 def main() -> NoReturn:
@@ -132,6 +133,10 @@ def run(words: list[str]) -> int:
         module_name = CONTAINER[verb]
     elif verb in VERBS:
         module_name = VERBS[verb][0]
+    elif verb in ABSENT:
+        from sampan.cli import absent
+
+        return absent.main(rest, verb)
     else:
         return _plugin_command(verb, rest)
     spawned = _spawn() if module_name in MONITORED and rest[:1] != ["--help"] else None

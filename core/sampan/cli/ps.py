@@ -34,8 +34,7 @@ VERB = Verb(
         Option("--size -s", FLAG, "Show the size of what a container changed"),
         Option(
             "--sort",
-            help="command, created, id, image, names, runningfor, status",
-            default="created",
+            help="command, created, id, image, names, runningfor, status (default: the newest first)",
         ),
     ],
     maximum=0,
@@ -82,9 +81,11 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _sorted(found: list[Container], key: str) -> list[Container]:
+def _sorted(found: list[Container], key: str | None) -> list[Container]:
+    if not key:
+        return found
     keys: dict[str, Callable[[Container], str] | None] = {
-        "created": None,
+        "created": lambda c: c.record["created"],
         "runningfor": None,
         "id": lambda c: c.id,
         "image": lambda c: c.record["image"]["name"],

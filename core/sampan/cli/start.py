@@ -5,7 +5,7 @@ from __future__ import annotations
 from sampan.cli.context import engine as make_engine
 from sampan.cli.each import each
 from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
-from sampan.errors import UsageError
+from sampan.errors import SampanError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,12 @@ def main(words: list[str], spawned: Spawned) -> int:
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
         starting.ready(monitor)
         if not attach:
-            starting.start(engine, monitor, container.record)
+            try:
+                starting.start(engine, monitor, container.record)
+            except (
+                SampanError
+            ) as error:  # its status speaks of the command line, not of the program
+                raise SampanError(error.what, error.why, error.hint) from None
             return container.id
         chosen = container.record["options"]
         keys = parse_keys(values["detach_keys"])

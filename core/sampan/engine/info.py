@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from sampan import __version__
 from sampan.engine import choose
 from sampan.linux import userns
+from sampan.settings import user_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def info(engine: Engine) -> dict[str, Any]:
     return {
         "host": _host(engine),
         "store": {
-            "configFile": settings.sources["root"],
+            "configFile": user_file() or "/etc/sampan/sampan.toml",
             "containerStore": {
                 "number": len(containers),
                 "paused": 0,
@@ -34,6 +36,7 @@ def info(engine: Engine) -> dict[str, Any]:
                 "stopped": len(containers) - running,
             },
             "graphDriverName": driver,
+            "graphOptions": settings.table("storage", driver),
             "graphRoot": settings.root,
             "graphStatus": {
                 "Backing Filesystem": _file_system(settings.root),
@@ -73,20 +76,27 @@ def _host(engine: Engine) -> dict[str, Any]:
         "swapFree": _memory("SwapFree"),
         "uptime": _uptime(),
         "distribution": _distribution(),
-        "buildahVersion": "",
+        "buildahVersion": __version__,
         "cgroupVersion": "v2" if unified else "v1",
         "cgroupManager": "none",
         "cgroupControllers": [],
+        "conmon": {
+            "package": f"sampan {__version__}, whose monitor stands for conmon",
+            "path": sys.executable,
+            "version": __version__,
+        },
+        "eventLogger": "none",
         "idMappings": {
             "gidmap": [_extent(extent) for extent in idmap.gids],
             "uidmap": [_extent(extent) for extent in idmap.uids],
         },
         "idMode": "single" if idmap.single else "subordinate",
+        "logDriver": engine.settings.log_driver,
         "networkBackend": engine.settings.network or "none",
         "ociRuntime": {
             "name": engine.settings.runtime,
             "package": f"sampan {__version__}",
-            "path": os.path.dirname(__file__),
+            "path": sys.executable,
             "version": __version__,
         },
         "security": {

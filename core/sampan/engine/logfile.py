@@ -21,10 +21,13 @@ def stamp(moment: int) -> str:
 
 
 class LogWriter:
-    """Appends to the log of a container; `driver` is k8s-file, json-file or none."""
+    """Appends to the log of a container; `driver` is k8s-file, json-file or none.
 
-    def __init__(self, dir_fd: int, driver: str) -> None:
-        self._json = driver == "json-file"
+    With a `limit` the log is begun anew before a record that would make it larger, as conmon does.
+    """
+
+    def __init__(self, dir_fd: int, driver: str, limit: int = 0) -> None:
+        self._json, self._limit = driver == "json-file", limit
         self.dropped = 0
         self._fd = -1
         if driver != "none":
@@ -49,6 +52,8 @@ class LogWriter:
     def _append(self, record: bytes) -> None:
         """All of the record or nothing: what comes later must begin on a line of its own."""
         view = memoryview(record)
+        if self._limit and os.fstat(self._fd).st_size + len(record) > self._limit:
+            os.ftruncate(self._fd, 0)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]

@@ -41,8 +41,16 @@ class Selection:
         return not (self.since or self.until or self.timestamps) and self.tail < 0
 
 
-def show(engine: Engine, word: str, selection: Selection, *, follow: bool, names: bool) -> None:
-    """Write stdout's records to stdout and stderr's to stderr."""
+def show(
+    engine: Engine,
+    word: str,
+    selection: Selection,
+    *,
+    follow: bool,
+    names: bool,
+    ids: bool = False,
+) -> None:
+    """Write stdout's records to stdout and stderr's to stderr, each line after a name or an id if wanted."""
     container = engine.containers.get(word)
     if container.record["options"]["log_driver"] == "none":
         raise SampanError(
@@ -55,7 +63,8 @@ def show(engine: Engine, word: str, selection: Selection, *, follow: bool, names
         fd = _open(directory, container.name)
         if fd is None:
             return
-        prefix = f"{container.name} ".encode() if names else b""
+        label = container.name if names else container.id[:12] if ids else ""
+        prefix = f"{label} ".encode() if label else b""
         writer = _Writer(selection, prefix)
         for line in _lines(fd, selection):
             writer.add(line)
@@ -177,6 +186,9 @@ def _follow(fd: int, writer: _Writer, ended: Callable[[], bool]) -> None:
     pending = b""
     last = False
     while True:
+        if os.lseek(fd, 0, os.SEEK_CUR) > os.fstat(fd).st_size:  # begun anew: see LogWriter
+            os.lseek(fd, 0, os.SEEK_SET)
+            pending = b""
         while chunk := os.read(fd, 1 << 20):
             lines = (pending + chunk).split(b"\n")
             pending = lines.pop()

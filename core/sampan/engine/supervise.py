@@ -22,6 +22,7 @@ from sampan.linux.marks import mark
 from sampan.model import spec as oci
 from sampan.model import users
 from sampan.model.contract import Io
+from sampan.model.sizes import decimal_size
 from sampan.plugins import Plugins
 from sampan.settings import Settings
 
@@ -62,7 +63,8 @@ class Supervisor:
 
     def run(self) -> None:
         started = stamp(time.time_ns())
-        log = LogWriter(self.dir_fd, self.options["log_driver"])
+        limit = decimal_size(self.options["log_options"].get("max-size", "0"), "max-size")
+        log = LogWriter(self.dir_fd, self.options["log_driver"], limit)
         try:
             process = self._create()
             mark("  container created")
