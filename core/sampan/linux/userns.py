@@ -62,7 +62,10 @@ def subordinate_ranges(path: str, uid: int, name: str | None) -> list[tuple[int,
     for line in lines:
         owner, _, rest = line.partition(":")
         first, _, count = rest.partition(":")
-        if owner in wanted and first.isdigit() and count.strip().isdigit():
+        count = count.strip()
+        if owner in wanted and all(
+            n.isascii() and n.isdigit() and int(n[:19]) for n in (first, count)
+        ):
             ranges.append((int(first), int(count)))
     return ranges
 
