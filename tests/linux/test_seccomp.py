@@ -109,10 +109,26 @@ def test_conditions(default: Bpf) -> None:
         (40, NO_FAMILY),
     ):
         assert default.answer(socket, family, 1, 0) == answer
-    assert default.answer(socket, 16, 3, 9) == EPERM, "audit"
-    assert (
-        default.answer(personality, 0) == ALLOW and default.answer(personality, 0x400000) == EPERM
-    )
+    assert default.answer(socket, 16, 3, 9) == ERRNO | errno.EINVAL, "audit"
+    for protocol in range(23):
+        assert (default.answer(socket, 16, 3, protocol) == ALLOW) == (protocol != 9)
+    for family in range(46):
+        assert (default.answer(socket, family, 1, 0) == ALLOW) == (family not in (38, 40))
+    assert default.answer(personality, 0) == ALLOW
+    assert default.answer(personality, 0x400000) != ALLOW
+
+
+def test_what_the_kernel_cuts_off_hides_nothing(default: Bpf) -> None:
+    """It takes the family and the protocol as 32 bits; a filter sees the whole register."""
+    high = 1 << 32
+    for family in range(46):
+        for protocol in (0, 9):
+            plain = default.answer(41, family, 1, protocol)
+            for words in ((family | high, 1, protocol), (family, 1, protocol | high)):
+                assert default.answer(41, *words) == plain, words
+    for value in (0x400000, 0x20000000):
+        assert default.answer(135, value | high) != ALLOW
+    assert default.answer(56, 0x10000000 | high) == EPERM
 
 
 def test_other_architectures_have_no_calls_at_all(default: Bpf) -> None:
@@ -152,12 +168,13 @@ def test_the_kernel_does_as_the_filter_says() -> None:
         {
             "getpid": (39,), "unshare": (272, 0x10000000), "clone": (56, 0x10000000 | 17), "clone3": (435, 0, 0),
             "socket": (41, 1, 1, 0), "af_alg": (41, 38, 5, 0), "vsock": (41, 40, 1, 0), "keyctl": (250, 0, -3, 0),
-            "bpf": (321, 0, 0, 0), "unknown": (999,), "x32": (0x40000000 | 39,),
+            "bpf": (321, 0, 0, 0), "high vsock": (41, 40 | 1 << 32, 1, 0), "unknown": (999,), "x32": (0x40000000 | 39,),
         },
     )  # fmt: skip
     assert found == {
         "getpid": 0, "unshare": errno.EPERM, "clone": errno.EPERM, "clone3": errno.ENOSYS, "socket": 0,
         "af_alg": errno.EAFNOSUPPORT, "vsock": errno.EAFNOSUPPORT, "keyctl": errno.EPERM, "bpf": errno.EPERM,
+        "high vsock": errno.EAFNOSUPPORT,
         "unknown": errno.ENOSYS, "x32": errno.ENOSYS,
     }  # fmt: skip
 
