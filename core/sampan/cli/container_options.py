@@ -279,7 +279,9 @@ def _host_user(word: str) -> str:
     import pwd
 
     try:
-        found = pwd.getpwuid(int(word)) if word.isdecimal() and word.isascii() else pwd.getpwnam(word)
+        found = (
+            pwd.getpwuid(int(word)) if word.isdecimal() and word.isascii() else pwd.getpwnam(word)
+        )
     except (KeyError, OverflowError):
         raise SampanError(
             f"unable to find user {word} on the host", "", "--hostuser NAME|UID", exit_status=126
