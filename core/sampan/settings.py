@@ -19,6 +19,7 @@ CONCERNS = ("storage", "network", "runtime", "cgroup", "build")
 KEYS = {  # key: (default, help); a default of "" is worked out or means auto
     "root": ("", "where images and containers are kept"),
     "run_dir": ("", "where the state of running containers is kept"),
+    "volume_path": ("", "where named volumes are kept (there are none yet)"),
     "storage_driver": ("auto", "storage driver"),
     "runtime": ("native", "OCI runtime"),
     "network": ("", "network backend of containers that name none"),
@@ -74,6 +75,7 @@ def load(flags: dict[str, str | None]) -> Settings:
     if not values["root"]:
         values["root"] = default_root()
     values["root"] = os.path.abspath(values["root"])
+    values["volume_path"] = os.path.abspath(values["volume_path"] or f"{values['root']}/volumes")
     if not values["run_dir"]:
         values["run_dir"], sources["run_dir"] = default_run_dir()
     return Settings(values, sources, tables)

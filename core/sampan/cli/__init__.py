@@ -122,7 +122,7 @@ def run(words: list[str]) -> int:
         from sampan.cli.help import overview
 
         print(overview())
-        return 125 if words else 0
+        raise UsageError("missing command 'sampan COMMAND'")
     verb, rest = rest[0], rest[1:]
     if verb == "help":
         verb, rest = rest[0] if rest else "--help", [*rest[1:], "--help"]
@@ -208,7 +208,9 @@ def _container_verb(words: list[str]) -> tuple[str, list[str]]:
         from sampan.cli.help import container_overview
 
         print(container_overview())
-        raise SystemExit(0 if words else 125)
+        if not words:
+            raise UsageError("missing command 'sampan container COMMAND'")
+        raise SystemExit(0)
     if words[0] not in CONTAINER:
         raise UsageError(
             f"unrecognized command 'sampan container {words[0]}'",

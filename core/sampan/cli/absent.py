@@ -51,7 +51,7 @@ def main(words: list[str], kind: str) -> int:
     if not words or words[0] in ("--help", "-h"):
         print(_overview(kind))
         if not words:
-            raise UsageError("missing command", f"sampan {kind} COMMAND")
+            raise UsageError(f"missing command 'sampan {kind} COMMAND'")
         return 0
     verb = ALIASES.get(words[0], words[0])
     one, many, there = KINDS[kind]

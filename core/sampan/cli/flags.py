@@ -21,6 +21,7 @@ SETTINGS = {  # flag: settings key
     "--runtime": "runtime",
     "--log-level": "log_level",
     "--cgroup-manager": "cgroup_manager",
+    "--volumepath": "volume_path",
 }
 SHORT = {"-D": "--debug", "-r": "--remote", "-c": "--connection"}
 SWITCHES = ("--debug", "--noout", "--remote", "--syslog", "--transient-store")
@@ -40,7 +41,6 @@ ABSENT = {  # flag with a value: what sampan does not have
     "--syslog": "no messages for syslog",
     "--tmpdir": "--run-dir instead",
     "--transient-store": "no transient store",
-    "--volumepath": "no named volumes yet",
 }
 LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 

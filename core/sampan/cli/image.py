@@ -21,7 +21,9 @@ VERBS = {  # name: (module, function, one line)
 def main(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
         print(_overview())
-        return 0 if words else 125
+        if not words:
+            raise UsageError("missing command 'sampan image COMMAND'")
+        return 0
     if words[0] not in VERBS:
         raise UsageError(
             f"unrecognized command 'sampan image {words[0]}'", "", "see 'sampan image --help'"

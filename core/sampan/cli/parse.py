@@ -87,6 +87,8 @@ def parse(verb: Verb, words: list[str]) -> tuple[dict[str, Any], list[str]]:
 def check_arguments(verb: Verb, arguments: list[str]) -> None:
     if len(arguments) < verb.minimum:
         raise _usage(verb, f"requires at least {verb.minimum} arg(s), received {len(arguments)}")
+    if verb.maximum == 0 and arguments:
+        raise _usage(verb, "takes no arguments")
     if verb.maximum is not None and len(arguments) > verb.maximum:
         raise _usage(verb, f"accepts at most {verb.maximum} arg(s), received {len(arguments)}")
 
@@ -198,8 +200,9 @@ def show_help(verb: Verb) -> None:
     command = click_command(verb)
     with click.Context(command, info_name=f"sampan {verb.name}", max_content_width=100) as context:
         formatter = context.make_formatter()
-        formatter.write_usage(f"sampan {verb.name}", f"[options] {verb.arguments}".strip())
-        command.format_help_text(context, formatter)
+        formatter.write(f"{verb.summary}\n\nUsage:\n")
+        options = "[options] " if verb.options else ""
+        formatter.write(f"  sampan {verb.name} {options}{verb.arguments}".rstrip() + "\n")
         command.format_options(context, formatter)
         print(formatter.getvalue().rstrip("\n"))
     raise SystemExit(0)

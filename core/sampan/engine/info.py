@@ -44,7 +44,7 @@ def info(engine: Engine) -> dict[str, Any]:
             },
             "imageStore": {"number": len(engine.images.list())},
             "runRoot": settings.run_dir,
-            "volumePath": f"{settings.root}/volumes",
+            "volumePath": settings.volume_path,
         },
         "registries": _registries(),
         "plugins": {
