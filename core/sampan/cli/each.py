@@ -30,7 +30,8 @@ def each(
     missing: int = 125,
 ) -> int:
     """Returns 0, or the status of the last error. `missing` is that of a container that is not there."""
-    everything, filters = values.get("all", False), values.get("filter") or []
+    everything = values.get("all", False)
+    filters: list[str] = values.get("filter") or []
     words = named(engine, verb, words, values)
     words = [*words, *_ids(values.get("cidfile") or [], ignore)]
     if everything or (filters and not words):
