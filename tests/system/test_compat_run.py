@@ -180,3 +180,20 @@ def test_the_cidfile_is_never_written_over(sampan: Sampan, tmp_path: Path) -> No
 def test_quotes_in_a_label(sampan: Sampan) -> None:
     sampan.text("create", "--name", "q", "--label", 'true="false"', BUSYBOX)
     assert sampan.text("inspect", "--format", "{{.Config.Labels.true}}", "q") == '"false"'
+
+
+def test_ipc(sampan: Sampan) -> None:
+    result = sampan("run", "--rm", "--ipc=none", BUSYBOX, "ls", "/dev/shm")
+    assert result.returncode == 1 and b"No such file" in result.stderr
+    sampan.text("create", "--name", "closed", "--ipc=private", BUSYBOX)
+    result = sampan("run", "--rm", "--ipc=container:closed", BUSYBOX)
+    assert result.returncode == 125 and b"is not allowed: non-shareable IPC" in result.stderr
+    sampan.text("create", "--name", "open", "--ipc=shareable", BUSYBOX)
+    for word in ("container:open", "host"):
+        assert b"sampan has no" in sampan("run", "--rm", f"--ipc={word}", BUSYBOX).stderr
+
+
+def test_a_terminal_that_is_none_is_told(sampan: Sampan) -> None:
+    result = sampan("run", "--rm", "-it", BUSYBOX, "echo", "x")
+    assert result.stdout == b"x\r\n" and b"The input device is not a TTY" in result.stderr
+    assert sampan("run", "--rm", "-t", "-i=false", BUSYBOX, "true").stderr == b""

@@ -32,6 +32,10 @@ def main(words: list[str]) -> int:
         )
     engine = make_engine()
     chosen = container_options.build(values, arguments[1:], engine.settings, detach=False)
+    if chosen["ipc"].startswith("container:"):
+        from sampan.engine.sharing import refuse
+
+        refuse(engine, chosen)
     image = find_image(engine, arguments[0], values)
     if values["replace"]:
         replace(engine, values)

@@ -24,7 +24,7 @@ TOPICS = {
     "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
     "restart policies": "restart",
     "health checks": "health-cmd health-interval health-on-failure health-retries health-start-period health-timeout",
-    "shared namespaces": "cgroupns ipc pid uts",
+    "shared namespaces": "cgroupns pid uts",
     "other id maps": "gidmap subgidname subuidname uidmap userns",
     "volumes": "image-volume volumes-from volume-driver",
     "pods": "init-ctr pod pod-id-file",
@@ -46,7 +46,6 @@ SWITCHES = {
 SAME = {  # values that ask for what is so anyway
     "cgroupns": ("private",),
     "cgroups": ("disabled",),
-    "ipc": ("private",),
     "pid": ("private",),
     "restart": ("no",),
     "sdnotify": ("ignore",),

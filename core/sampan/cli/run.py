@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli import container_options
+from sampan.cli import container_options, container_words
 from sampan.cli.context import check_runtime
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sampan.model.container import RunOptions
     from sampan.store.images import Image
 
+NO_TTY = (
+    b"The input device is not a TTY. The --tty and --interactive flags might not work properly\n"
+)
 VERB = Verb(
     "run",
     "Run a command in a new container",
@@ -54,6 +57,12 @@ def main(words: list[str], spawned: Spawned) -> int:
     chosen = container_options.build(
         values, arguments[1:], engine.settings, detach=values["detach"]
     )
+    if chosen["ipc"].startswith("container:"):
+        from sampan.engine.sharing import refuse
+
+        refuse(engine, chosen)
+    if values["tty"] and values["interactive"] and not os.isatty(0):
+        os.write(2, NO_TTY)
     mark("options parsed, settings read")
     image = find_image(engine, arguments[0], values)
     mark("image resolved")
@@ -136,7 +145,7 @@ def run(
         print(container_id)
         return 0
     keys = parse_keys(values["detach_keys"])
-    streams = container_options.streams(values["attach"]) or ["stdin", "stdout", "stderr"]
+    streams = container_words.streams(values["attach"]) or ["stdin", "stdout", "stderr"]
     with Attached(tty=chosen["tty"], stdin=chosen["stdin"], detach_keys=keys) as attached:
         attached.only(streams)
         attached.forward_signals(spawned, proxy=values["sig_proxy"])

@@ -180,7 +180,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         "DnsSearch": chosen["dns_search"],
         "ExtraHosts": [f"{name}:{address}" for address, name in chosen["add_hosts"]],
         "GroupAdd": chosen["group_add"],
-        "IpcMode": "private",
+        "IpcMode": chosen.get("ipc") or "private",
         "PidMode": "private",
         "UTSMode": "private",
         "UsernsMode": "",

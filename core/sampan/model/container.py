@@ -47,6 +47,7 @@ class RunOptions(TypedDict):
     devices: list[dict[str, str]]
     shm_size: int
     network: str
+    ipc: str  # "", private, shareable, none; a container is refused when it is made
     umask: str
     tz: str
     oom_score_adj: int | None

@@ -223,13 +223,14 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
         *(["gid=5"] if facts.highest_gid >= 5 else []),
     ]
     system = "rw" if options["privileged"] else "ro"
+    shm = [_mount("/dev/shm", "tmpfs", "shm", *tight, "mode=1777", f"size={options['shm_size']}")]
     mounts = [
         _mount("/proc", "proc", "proc", *tight),
         _mount(
             "/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"
         ),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *pts),
-        _mount("/dev/shm", "tmpfs", "shm", *tight, "mode=1777", f"size={options['shm_size']}"),
+        *(shm if options["ipc"] != "none" else ()),
         _mount("/dev/mqueue", "mqueue", "mqueue", *tight),
         _mount("/sys", "sysfs", "sysfs", *tight, system)
         if facts.private_network

@@ -136,8 +136,9 @@ class Root:
         self.devices = {}
         for name, destination in LINKS:
             os.symlink(destination, name, dir_fd=dev)
-        for name in ("pts", "shm", "mqueue"):
-            os.mkdir(name, 0o755, dir_fd=dev)
+        for mount in self.spec["mounts"]:
+            if mount["destination"] in ("/dev/pts", "/dev/shm", "/dev/mqueue"):
+                os.mkdir(mount["destination"][5:], 0o755, dir_fd=dev)
 
     def _sysctls(self) -> None:
         """Through the procfs that we made, never through a path that the image could have changed."""

@@ -1,0 +1,209 @@
+"""Words of the options of `run` and `create`, each made into its value or refused."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.errors import SampanError, UnsupportedError, UsageError
+from sampan.model import options, sizes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypedDict
+
+    class Security(TypedDict):
+        no_new_privileges: bool
+        seccomp: str
+        nest: bool
+        mask: list[str]
+        unmask: list[str]
+
+
+PROXY = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+
+
+def security(words: list[str]) -> Security:
+    result: Security = {
+        "no_new_privileges": False, "seccomp": "", "nest": False, "mask": [], "unmask": [],
+    }  # fmt: skip
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator:
+            name, _, value = word.partition(":")
+        if name in ("no-new-privileges", "no_new_privileges") and value in ("", "true", "false"):
+            result["no_new_privileges"] = value != "false"
+        elif name == "seccomp" and value:
+            result["seccomp"] = value if value == "unconfined" else os.path.abspath(value)
+        elif name == "nest" and not value:
+            result["nest"] = True
+        elif name == "mask" and value:
+            result["mask"] += value.split(":")
+        elif name == "unmask" and value:
+            result["unmask"] += value.split(":")
+        elif (name, value) == ("systempaths", "unconfined"):
+            result["unmask"].append("ALL")
+        elif (name, value) in (("label", "disable"), ("apparmor", "unconfined")):
+            continue  # neither is applied to an unprivileged user's containers
+        else:
+            raise UnsupportedError(
+                f"security option {word!r} is not supported",
+                "no such option, or the machine's security module cannot deliver it",
+                "known: no-new-privileges, seccomp=FILE|unconfined, mask=, unmask=, nest, label=disable, "
+                "apparmor=unconfined",
+            )
+    return result
+
+
+def check_mounts(mounts: list[dict[str, Any]]) -> None:
+    seen: set[str] = set()
+    for mount in mounts:
+        target = os.path.normpath(mount["destination"])
+        if target in seen:
+            raise UsageError(f"{target}: duplicate mount destination", "", "mount each target once")
+        seen.add(target)
+        if mount["type"] == "bind" and not os.path.lexists(mount["source"]):
+            raise SampanError(
+                f"cannot mount {mount['source']}",
+                "no such file or directory",
+                "make it on the host first",
+            )
+
+
+def entrypoint(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    if text.startswith("["):
+        import json
+
+        try:
+            words: list[Any] = json.loads(text)
+            if all(isinstance(word, str) for word in words):
+                return words
+        except ValueError:
+            pass
+    return [text] if text else []
+
+
+def workdir(text: str | None) -> str:
+    if text and not text.startswith("/"):
+        raise UsageError(f"invalid working directory {text!r}", "it must be an absolute path")
+    return text or ""
+
+
+def user(text: str | None) -> str:
+    from sampan.model import users
+
+    for part in (text or "").split(":", 1) if text else ():
+        users.number(part, "user")
+    return text or ""
+
+
+def ipc(mode: str) -> str:
+    if mode not in ("", "private", "shareable", "none") and not mode.startswith("container:"):
+        raise UnsupportedError("option --ipc is not supported", f"sampan has no {mode} mode")
+    return mode
+
+
+def umask(text: str) -> str:
+    if not text or not set(text) <= set("01234567") or int(text, 8) > 0o777:
+        raise UsageError(f"invalid umask {text!r}", "", "octal digits up to 0777")
+    return text
+
+
+def log_driver(name: str) -> str:
+    known = ("k8s-file", "json-file", "none")
+    if name not in known:
+        raise UnsupportedError(
+            f"log driver {name!r} is not supported", "", f"known: {', '.join(known)}"
+        )
+    return name
+
+
+def log_options(words: list[str]) -> dict[str, str]:
+    chosen = options.pairs(words, "log option")
+    for name, value in chosen.items():
+        if name == "max-size":
+            sizes.decimal_size(value, "log option max-size")
+        elif name != "tag" and (name, value) != ("max-file", "1"):
+            raise UnsupportedError(
+                f"log option {name}={value} is not supported", "", "known: max-size, tag"
+            )
+    return chosen
+
+
+def streams(words: list[str]) -> list[str]:
+    """The streams of --attach."""
+    for word in words:
+        if word.lower() not in ("stdin", "stdout", "stderr"):
+            raise UsageError(
+                f'invalid stream "{word}" for --attach', "it must be stdin, stdout or stderr"
+            )
+    return [word.lower() for word in words]
+
+
+def host_user(word: str) -> str:
+    """The line of /etc/passwd for a user of the host."""
+    import pwd
+
+    try:
+        found = (
+            pwd.getpwuid(int(word)) if word.isdecimal() and word.isascii() else pwd.getpwnam(word)
+        )
+    except (KeyError, OverflowError):
+        raise SampanError(
+            f"unable to find user {word} on the host", "", "--hostuser NAME|UID", exit_status=126
+        ) from None
+    return (
+        f"{found.pw_name}:*:{found.pw_uid}:{found.pw_gid}:{found.pw_gecos}:{found.pw_dir}:/bin/sh"
+    )
+
+
+def proxies() -> dict[str, str]:
+    return {
+        name: os.environ[name]
+        for lower in PROXY
+        for name in (lower, lower.upper())
+        if os.environ.get(name)
+    }
+
+
+def init_program(values: dict[str, Any]) -> str:
+    path: str = values["init_path"] or ""
+    if path:
+        if not os.access(path, os.X_OK):
+            raise SampanError(f"cannot use the init {path}", "it is not an executable file")
+        return os.path.abspath(path)
+    for name in ("catatonit", "tini", "docker-init", "dumb-init"):
+        for place in (
+            "/usr/libexec/podman",
+            "/usr/bin",
+            "/usr/libexec",
+            "/usr/local/bin",
+            "/usr/sbin",
+        ):
+            if os.access(f"{place}/{name}", os.X_OK):
+                return f"{place}/{name}"
+    raise UnsupportedError(
+        "cannot run an init in the container",
+        "no catatonit, tini or dumb-init is installed on the host",
+        "install one of them, or name it with --init-path",
+    )
+
+
+def device(word: str) -> dict[str, str]:
+    import stat
+
+    parts = word.split(":")
+    access = "rwm"
+    if len(parts) > 1 and parts[-1] and set(parts[-1]) <= set("rwm"):
+        access = parts.pop()
+    source, target = parts[0], parts[1] if len(parts) > 1 else parts[0]
+    if len(parts) > 2 or not target.startswith("/"):
+        raise UsageError(f"invalid device {word!r}", "", "HOST[:CONTAINER][:rwm]")
+    try:
+        mode = os.stat(source).st_mode
+    except OSError as error:
+        raise SampanError(f"cannot give device {source}", error.strerror or str(error)) from None
+    if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+        raise SampanError(f"cannot give device {source}", "it is not a device", "mount it with -v")
+    return {"source": source, "target": target, "access": access}
