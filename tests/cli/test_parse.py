@@ -64,7 +64,7 @@ def test_the_options_end_at_the_first_argument_of_run() -> None:
         (["--nope"], "unknown flag: --nope"),
         (["-az"], "unknown shorthand flag: 'z' in -az"),
         (["--name"], "flag needs an argument: --name"),
-        (["-an"], "flag needs an argument: -n in -an"),
+        (["-an"], "flag needs an argument: 'n' in -an"),
         (["--count=many"], "not a whole number"),
         (["--all=maybe"], "true or false"),
         (["--al"], "unknown flag: --al"),

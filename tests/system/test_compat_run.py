@@ -197,3 +197,17 @@ def test_a_terminal_that_is_none_is_told(sampan: Sampan) -> None:
     result = sampan("run", "--rm", "-it", BUSYBOX, "echo", "x")
     assert result.stdout == b"x\r\n" and b"The input device is not a TTY" in result.stderr
     assert sampan("run", "--rm", "-t", "-i=false", BUSYBOX, "true").stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-h"], "flag needs an argument: 'h' in -h"),
+        (["-d", "--rmi", BUSYBOX], "run --detach --rmi"),
+        (["--oom-score-adj", "5000", BUSYBOX], "invalid --oom-score-adj 5000"),
+        (["-d", "-a", "stdout", BUSYBOX], "--attach and --detach cannot be used together"),
+    ],
+)
+def test_what_does_not_fit_together(sampan: Sampan, words: list[str], told: str) -> None:
+    result = sampan("run", *words)
+    assert result.returncode == 125 and told in result.stderr.decode()

@@ -51,6 +51,7 @@ SHARED = [
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
     Option("--oom-score-adj", INTEGER, "Adjust the OOM score (-1000 to 1000)"),
     Option("--os", help="Operating system of the image"),
+    Option("--passwd", FLAG, "Add --hostuser to /etc/passwd", default=True),
     Option("--pidfile", help="Write the container's pid to a file", metavar="FILE"),
     Option("--platform", help="Platform of the image", metavar="OS/ARCH[/VARIANT]"),
     Option("--privileged", FLAG, "No masks, no seccomp, every capability of the user namespace"),
@@ -129,7 +130,9 @@ def build(
         "ulimits": options.ulimits(values["ulimit"]),
         "sysctls": options.sysctls(values["sysctl"], private_network=network != "host"),
         "group_add": values["group_add"],
-        "passwd_entries": [words.host_user(word) for word in values["hostuser"]],
+        "passwd_entries": [
+            words.host_user(word) for word in values["hostuser"] if values["passwd"]
+        ],
         "add_hosts": options.extra_hosts(values["add_host"]),
         "no_hosts": values["no_hosts"],
         "dns": values["dns"],
@@ -144,7 +147,7 @@ def build(
         "ipc": words.ipc(values["ipc"] or ""),
         "umask": words.umask(values["umask"]),
         "tz": values["tz"] or "",
-        "oom_score_adj": values["oom_score_adj"],
+        "oom_score_adj": words.oom_score(values["oom_score_adj"]),
         "preserve_fds": int(values.get("preserve_fds") or 0),
         "timeout": values["timeout"],
         "stop_signal": values["stop_signal"] or "",

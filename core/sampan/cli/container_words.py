@@ -110,6 +110,12 @@ def umask(text: str) -> str:
     return text
 
 
+def oom_score(value: int | None) -> int | None:
+    if value is not None and not -1000 <= value <= 1000:
+        raise UsageError(f"invalid --oom-score-adj {value}", "", "a number from -1000 to 1000")
+    return value
+
+
 def log_driver(name: str) -> str:
     known = ("k8s-file", "json-file", "none")
     if name not in known:

@@ -148,7 +148,7 @@ def _short(
         elif rest:
             _store(verb, option, values, rest.pop(), name)
         else:
-            raise _usage(verb, f"flag needs an argument: {name} in {word}")
+            raise _usage(verb, f"flag needs an argument: {name[1]!r} in {word}")
 
 
 def _store(verb: Verb, option: Option, values: dict[str, Any], text: str, name: str) -> None:

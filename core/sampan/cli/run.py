@@ -9,7 +9,7 @@ from sampan.cli.context import check_runtime
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
 from sampan.engine import run as starting
-from sampan.errors import InUseError, NotFoundError, SampanError, UsageError
+from sampan.errors import InUseError, NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.linux.marks import mark
 
 TYPE_CHECKING = False
@@ -87,6 +87,12 @@ def _check_files(values: dict[str, Any]) -> None:
         )
     if values["detach"] and values["attach"]:
         raise UsageError("sampan run", "--attach and --detach cannot be used together")
+    if values["detach"] and values["rmi"]:
+        raise UnsupportedError(
+            "sampan run --detach --rmi",
+            "nobody waits for the end of the container to remove the image",
+            "leave one of them out",
+        )
 
 
 def find_image(engine: Engine, name: str, values: dict[str, Any]) -> Image:
