@@ -292,3 +292,31 @@ def test_strangers_in_the_directory(made: Fixture) -> None:
     for letter in "abc":
         made.store.remove(letter * 64, None)
     assert made.listing("containers") == [record["id"]] and os.path.exists("/etc/passwd")
+
+
+@pytest.mark.parametrize("with_record", [True, False])
+def test_what_a_killed_creator_leaves_is_found_and_discarded(
+    made: Fixture, with_record: bool
+) -> None:
+    """The draft tells of the snapshot; a draft of somebody who lives is left alone."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    record, kept = make_record("prize"), make_record("kept")
+    containers = made.place / "root" / "containers"
+    draft, own = (
+        containers / f"{files.TEMPORARY}{child.pid}-0-00",
+        containers / files.temporary_name(),
+    )
+    for place, content in ((draft, record if with_record else None), (own, kept)):
+        place.mkdir()
+        if content:
+            (place / "record.json").write_text(json.dumps(content))
+    (made.place / "root" / "names" / "prize").write_text(record["id"])
+    (made.place / "root" / "names" / f"{files.TEMPORARY}{child.pid}-1-00").write_text("")
+    (made.place / "run" / "containers" / record["id"]).mkdir()
+    ((name, found),) = made.store.abandoned()
+    assert name == draft.name and found == (record if with_record else None)
+    made.store.discard(name, found)
+    assert made.listing("containers") == [own.name] and made.store.abandoned() == []
+    assert made.listing("names") == ([] if with_record else ["prize"])
+    assert os.listdir(made.place / "run" / "containers") == ([] if with_record else [record["id"]])

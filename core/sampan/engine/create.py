@@ -35,7 +35,10 @@ class Created:
 
 def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = True) -> Created:
     """Commit a container. Nothing is left behind when it fails."""
-    from sampan.engine import hooks, unpack
+    from sampan.engine import hooks, tidy, unpack
+
+    if sync:
+        tidy.tidy(engine)
 
     config: dict[str, Any] = image.config.get("config") or {}
     _check_platform(image)
@@ -62,13 +65,19 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
         "engine": __version__,
     }
     hooks.amend(engine, document, record)
-    record["storage"]["chain"], snapshot = unpack.snapshot(engine, image, key)
+    record["storage"]["chain"] = unpack.chain(image)
+    made: list[Snapshot] = []
     try:
-        engine.containers.create(record, document, sync=sync)
+        engine.containers.create(
+            record,
+            document,
+            sync=sync,
+            prepare=lambda: made.append(unpack.snapshot(engine, image, key)),
+        )
     except BaseException:
         userns.run(engine.idmap, lambda: engine.storage.remove(key))
         raise
-    return Created(record, document, snapshot)
+    return Created(record, document, made[0])
 
 
 def snapshot_key(container_id: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0) -> str:
     """Remove one container; a running one only with force. Returns its id."""
+    from sampan.engine import tidy
     from sampan.engine.stop import stop
 
     container_id = engine.containers.find(word)
@@ -40,4 +41,5 @@ def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0
         driver = engine.driver("storage", driver_name)
         userns.run(engine.idmap, lambda: driver.remove(key))
     engine.containers.remove(container_id, name or None)
+    tidy.tidy(engine)
     return container_id

@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from sampan.store.images import Image
 
 
-def snapshot(engine: Engine, image: Image, key: str) -> tuple[list[str], Snapshot]:
-    """The keys of the image's layers, bottom first, and a snapshot over them.
+def chain(image: Image) -> list[str]:
+    """The keys of the image's layers, bottom first."""
+    return [layer.layer_key(chain_id) for chain_id in layer.chain_ids(image.diff_ids)]
+
+
+def snapshot(engine: Engine, image: Image, key: str) -> Snapshot:
+    """A snapshot over the image's layers.
 
     A layer that the current driver has lost, or never had, is unpacked first.
     """
-    chain = [layer.layer_key(chain_id) for chain_id in layer.chain_ids(image.diff_ids)]
+    keys = chain(image)
     if unsynced.any_lost(engine.root_fd, engine.storage.name):
         engine.layers.keys(())  # opens the layer store, which drops what cannot be trusted
     try:
-        return chain, engine.storage.prepare(key, chain)
+        return engine.storage.prepare(key, keys)
     except NotFoundError:
         _unpack(engine, image)
-    return chain, engine.storage.prepare(key, chain)
+    return engine.storage.prepare(key, keys)
 
 
 def _unpack(engine: Engine, image: Image) -> None:

@@ -18,7 +18,7 @@ from sampan.store.locks import FileLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from sampan.model.container import Exit, Record, Run
@@ -88,13 +88,25 @@ class ContainerStore:
             pass
         return f"{self._run_path}/{container_id}"
 
-    def create(self, record: Record, spec: dict[str, Any], *, sync: bool) -> None:
-        """Commit a new container. InUseError: its name is taken."""
+    def create(
+        self,
+        record: Record,
+        spec: dict[str, Any],
+        *,
+        sync: bool,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        """Commit a new container. InUseError: its name is taken.
+
+        `prepare` makes its snapshot: if the creator is killed there, the draft tells of what to remove.
+        """
         temporary = files.temporary_name()
         fd = files.open_directory(temporary, dir_fd=self.fd, create=True)
         try:
             files.write_atomic(fd, "record.json", json.dumps(record).encode(), sync=sync)
             files.write_atomic(fd, "config.json", json.dumps(spec).encode(), sync=sync)
+            if prepare:
+                prepare()
             with FileLock(self._names, ".lock", "the container names"):
                 self._claim(record["name"], record["id"], sync)
                 os.rename(temporary, record["id"], src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -265,5 +277,29 @@ class ContainerStore:
             with FileLock(self._names, ".lock", "the container names"):
                 if self._holder(name) is None:
                     files.unlink(self._names, name)
-        files.remove_tree(self.fd, doomed)
         files.remove_tree(self.run_fd, container_id)
+        files.remove_tree(self.fd, doomed)
+
+    def abandoned(self) -> list[tuple[str, Record | None]]:
+        """Drafts and remains whose creators and removers are gone, with the record if it can be read."""
+        found: list[tuple[str, Record | None]] = []
+        for name in os.listdir(self.fd):
+            if files.is_abandoned(name):
+                try:
+                    found.append((name, self._read(name, "record.json")))
+                except (NotFoundError, CorruptError):
+                    found.append((name, None))
+        return found
+
+    def discard(self, name: str, record: Record | None) -> None:
+        """Remove what `abandoned` found, and what else its maker may have left."""
+        with FileLock(self._names, ".lock", "the container names"):
+            for other in [record["name"]] if record else []:
+                if self._holder(other) is None:
+                    files.unlink(self._names, other)
+            for other in os.listdir(self._names):
+                if files.is_abandoned(other):
+                    files.unlink(self._names, other)
+            if record and not self._exists(record["id"]):
+                files.remove_tree(self.run_fd, record["id"])
+            files.remove_tree(self.fd, name)

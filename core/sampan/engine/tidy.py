@@ -1,0 +1,23 @@
+"""What killed creators and removers have left: the next one to write takes it away."""
+
+from __future__ import annotations
+
+from sampan.linux import userns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.engine import Engine
+    from sampan.model.container import Record
+
+
+def tidy(engine: Engine) -> None:
+    """Remove abandoned drafts of containers with their snapshots and names; usually there are none."""
+    for name, record in engine.containers.abandoned():
+        if record:
+            _remove_snapshot(engine, record)
+        engine.containers.discard(name, record)
+
+
+def _remove_snapshot(engine: Engine, record: Record) -> None:
+    driver = engine.driver("storage", record["storage"]["driver"])
+    userns.run(engine.idmap, lambda: driver.remove(record["storage"]["key"]))
