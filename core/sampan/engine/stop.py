@@ -85,9 +85,7 @@ def _note(engine: Engine, container: Container) -> None:
 def is_stopping(engine: Engine, container: Container) -> bool:
     """Whether somebody waits for the running container to end."""
     try:
-        directory = files.open_directory(container.id, dir_fd=engine.containers.run_fd)
-        pid, started = files.read(directory, NOTE).split()
-        os.close(directory)
+        pid, started = files.read(engine.containers.run_fd, f"{container.id}/{NOTE}").split()
     except (FileNotFoundError, ValueError):
         return False
     return processes.start_time(int(pid)) == int(started)
