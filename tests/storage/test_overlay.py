@@ -241,3 +241,15 @@ def test_what_run_loads_is_light() -> None:
         "json",
     }
     assert not loaded & heavy
+
+
+def test_what_a_killed_remover_has_left_goes_with_the_next(store: Store) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    store.driver.prepare("c-1", [])
+    left = f"{files.TEMPORARY}{child.pid}-0-00"
+    (store.path / "overlay" / left / "diff").mkdir(parents=True)
+    (store.path / "overlay" / files.temporary_name()).mkdir()
+    store.inside(lambda: store.driver.remove("c-1"))
+    names = os.listdir(store.path / "overlay")
+    assert left not in names and len(names) == 2, "the one whose maker lives is left alone"

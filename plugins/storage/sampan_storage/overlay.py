@@ -135,8 +135,6 @@ class Overlay:
 
     def remove(self, key: str) -> None:
         """First the name, so that half of it is never taken for all; `run --rm` waits for this."""
-        from sampan import files
-
         name = files.temporary_name()
         try:
             os.rename(key, name, src_dir_fd=self._root, dst_dir_fd=self._root)
@@ -145,6 +143,10 @@ class Overlay:
         except OSError:  # a full disk may refuse the rename
             name = key
         files.remove_tree(self._root, name)
+        if any(files.is_abandoned(other) for other in os.listdir(self._root)):
+            from sampan_storage import layers
+
+            layers.sweep(self._root)  # another remover was killed
 
 
 def _lost(key: str) -> NotFoundError:
