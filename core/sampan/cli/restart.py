@@ -5,6 +5,7 @@ from __future__ import annotations
 from sampan.cli.context import engine as make_engine
 from sampan.cli.each import each
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
+from sampan.errors import InUseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ VERB = Verb(
 
 
 def main(words: list[str], spawned: Spawned) -> int:
+    from sampan.cli.start import begin
     from sampan.engine import run as starting
     from sampan.engine.spawn import spawn
     from sampan.engine.stop import stop
@@ -40,11 +42,18 @@ def main(words: list[str], spawned: Spawned) -> int:
     waiting = [spawned]
 
     def one(word: str) -> str:
-        container_id = stop(engine, word, timeout=values["time"])
+        container = engine.containers.get(word)
+        if container.record["options"]["rm"]:
+            raise InUseError(
+                f"cannot restart container {container.name}",
+                "it was made with --rm, and is gone once it is stopped",
+                "run it anew",
+            )
+        stop(engine, container.id, timeout=values["time"])
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
         starting.ready(monitor)
-        starting.start(engine, monitor, engine.containers.load(container_id).record)
-        return container_id
+        begin(engine, monitor, container)
+        return container.id
 
     states = ("running",) if values["running"] else ("created", "running", "exited")
     return each(engine, VERB, arguments, one, values=values, states=states)
