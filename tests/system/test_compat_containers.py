@@ -59,6 +59,9 @@ def test_restart(sampan: Sampan) -> None:
     sampan.text("stop", "-t", "0", "r")
     assert sampan.text("restart", "--running") == ""
     assert sampan.text("restart", "--all", "-t", "0") == name
+    sampan.text("run", "-d", "--rm", "--name", "gone", BUSYBOX, "sleep", "100")
+    assert "is gone once it is stopped" in error(sampan, "restart", "gone")
+    assert sampan.state("gone")["Running"]
 
 
 def test_start_all_and_filters(sampan: Sampan) -> None:

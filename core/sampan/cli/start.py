@@ -9,7 +9,9 @@ from sampan.errors import SampanError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.engine import Engine
     from sampan.engine.spawn import Spawned
+    from sampan.store.containers import Container
 
 VERB = Verb(
     "start",
@@ -52,12 +54,7 @@ def main(words: list[str], spawned: Spawned) -> int:
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
         starting.ready(monitor)
         if not attach:
-            try:
-                starting.start(engine, monitor, container.record)
-            except (
-                SampanError
-            ) as error:  # its status speaks of the command line, not of the program
-                raise SampanError(error.what, error.why, error.hint) from None
+            begin(engine, monitor, container)
             return container.id
         chosen = container.record["options"]
         keys = parse_keys(values["detach_keys"])
@@ -79,3 +76,13 @@ def main(words: list[str], spawned: Spawned) -> int:
         states=("created", "exited"),
     )
     return status or (codes[0] if codes else 0)
+
+
+def begin(engine: Engine, monitor: Spawned, container: Container) -> None:
+    """Start in the background; an error is the engine's (125), whatever the program's would be."""
+    from sampan.engine.run import start
+
+    try:
+        start(engine, monitor, container.record)
+    except SampanError as error:
+        raise SampanError(error.what, error.why, error.hint) from None
