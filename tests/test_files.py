@@ -66,6 +66,10 @@ def test_a_temporary_name_tells_whether_its_maker_lives() -> None:
     child.wait()
     assert files.is_abandoned(f"{files.TEMPORARY}{child.pid}-0-00")
     assert files.is_abandoned(f"{files.TEMPORARY}nonsense")
+    zombie = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    assert files.is_abandoned(f"{files.TEMPORARY}{zombie.pid}-0-00")
+    zombie.wait()
     assert not files.is_abandoned(f"{files.TEMPORARY}1-0-00"), "another user's process"
     assert not files.is_abandoned("f")
 

@@ -30,13 +30,20 @@ def is_abandoned(name: str) -> bool:
     """Whether this is a temporary name and the process that made it is gone."""
     if not name.startswith(TEMPORARY):
         return False
+    pid = name[len(TEMPORARY) :].partition("-")[0]
     try:
-        os.kill(int(name[len(TEMPORARY) :].partition("-")[0]), 0)
-    except (ProcessLookupError, ValueError):
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
         return True
     except PermissionError:
-        pass
-    return False
+        return False
+    try:
+        with open(
+            f"/proc/{pid}/stat", "rb"
+        ) as file:  # a zombie can be signalled, and does nothing more
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def private_directory(path: str) -> None:
