@@ -1,0 +1,85 @@
+"""F5, F25 and F27: many at once, many in a row, many for one name; nothing grows and nobody fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+from full_sweeps.harness import Machine
+from system_tools import BUSYBOX
+
+
+def start(machine: Machine, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        machine.words(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=machine.sampan.environment, cwd="/",
+    )  # fmt: skip
+
+
+def at_once(machine: Machine, rounds: int, crowd: int = 50) -> tuple[list[float], list[str]]:
+    """(seconds of each round, failures) of `crowd` containers that run at once."""
+    machine.text("pull", "-q", BUSYBOX)
+    taken: list[float] = []
+    failures: list[str] = []
+    for round_ in range(rounds):
+        begun = time.monotonic()
+        runs = [
+            start(machine, "run", "--rm", BUSYBOX, "echo", str(number)) for number in range(crowd)
+        ]
+        for number, process in enumerate(runs):
+            out, error = process.communicate(timeout=120)
+            if (process.returncode, out) != (0, f"{number}\n".encode()):
+                failures.append(
+                    f"round {round_}, {number}: {process.returncode} {out!r} {error[-300:]!r}"
+                )
+        taken.append(time.monotonic() - begun)
+        if left := machine.text("ps", "-aq"):
+            failures.append(f"round {round_}: left {left.split()}")
+    machine.recover("a crowd")
+    failures += machine.sampan.leftovers()
+    return taken, failures
+
+
+def footprint(machine: Machine) -> dict[str, int]:
+    """What a leak would make grow."""
+    root = machine.sampan.root
+    entries = sum(len(names) + len(others) for place in (root, machine.sampan.run_dir)
+                  for _, names, others in os.walk(place))  # fmt: skip
+    with open("/proc/mounts", "rb") as file:
+        mounts = file.read().count(str(machine.base).encode())
+    used = subprocess.run(["du", "-sk", str(root)], capture_output=True, check=False).stdout.split()
+    return {
+        "entries": entries,
+        "mounts": mounts,
+        "processes": len(machine.processes()),
+        "KiB": int(used[0]),
+    }
+
+
+def soak(machine: Machine, count: int) -> tuple[list[float], dict[str, int], dict[str, int]]:
+    """(seconds of each run, footprint before, after) of as many `run --rm` in a row."""
+    machine.text("pull", "-q", BUSYBOX)
+    machine.text("run", "--rm", BUSYBOX, "true")
+    before = footprint(machine)
+    taken: list[float] = []
+    for _ in range(count):
+        begun = time.monotonic()
+        machine.text("run", "--rm", BUSYBOX, "true")
+        taken.append(time.monotonic() - begun)
+    return sorted(taken), before, footprint(machine)
+
+
+def racers(machine: Machine, rounds: int, crowd: int = 16) -> list[str]:
+    """Creators of one name: exactly one wins each time."""
+    machine.text("pull", "-q", BUSYBOX)
+    failures: list[str] = []
+    for round_ in range(rounds):
+        runs = [start(machine, "create", "--name", "prize", BUSYBOX) for _ in range(crowd)]
+        for process in runs:
+            process.communicate(timeout=120)
+        codes = sorted(process.returncode for process in runs)
+        if codes != [0] + [125] * (crowd - 1):
+            failures.append(f"round {round_}: {codes}")
+        machine.text("rm", "prize")
+    return failures + machine.sampan.leftovers()

@@ -1,0 +1,68 @@
+"""F1: SIGKILL at a system call of pull, create, run, start, stop, rm and rmi, for as many calls as they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from full_sweeps.harness import Machine, spread, sweep
+from system_tools import BUSYBOX, until
+
+Setup = Callable[[Machine], None]
+
+
+def _nothing(machine: Machine) -> None:
+    pass
+
+
+def _no_image(machine: Machine) -> None:
+    machine("rmi", "-af")
+
+
+def _created(machine: Machine) -> None:
+    machine.text("create", "--name", "prize", BUSYBOX, "true")
+
+
+def _running(machine: Machine) -> None:
+    machine.text("run", "-d", "--name", "prize", BUSYBOX, "sleep", "100")
+
+
+VERBS: dict[str, tuple[Setup, tuple[str, ...]]] = {
+    "pull": (_no_image, ("pull", "-q", BUSYBOX)),
+    "create": (_nothing, ("create", "--name", "prize", BUSYBOX, "true")),
+    "run": (_nothing, ("run", "--name", "prize", BUSYBOX, "true")),
+    "run --rm": (_nothing, ("run", "--rm", "--name", "prize", BUSYBOX, "true")),
+    "run -d": (_nothing, ("run", "-d", "--name", "prize", BUSYBOX, "sleep", "0.2")),
+    "start": (_created, ("start", "-a", "prize")),
+    "stop": (_running, ("stop", "-t", "0", "prize")),
+    "rm": (_created, ("rm", "prize")),
+    "rm -f": (_running, ("rm", "-f", "prize")),
+    "rmi": (_nothing, ("rmi", BUSYBOX)),
+}
+
+
+def run(machine: Machine, verb: str, size: int) -> tuple[int, list[str]]:
+    """(points tried, failures)."""
+    setup, words = VERBS[verb]
+    machine.text("pull", "-q", BUSYBOX)
+    setup(machine)
+    counts = machine.counts(*words)
+    machine("rm", "-af", "-t", "0")
+
+    def one(call: str, number: int) -> None:
+        point = f"{verb}, {call} {number}"
+        machine("rm", "-af", "-t", "0")
+        if verb != "pull":
+            machine.text("pull", "-q", "--policy", "missing", BUSYBOX)
+        setup(machine)
+        machine.traced(
+            ["-o", "/dev/null", "-e", f"inject=?{call}:signal=KILL:when={number}"], *words
+        )
+        if verb in ("stop", "rm -f"):  # they may have been killed before they did anything
+            assert until(lambda: machine("rm", "-af", "-t", "0").returncode == 0, 5), point
+        machine.recover(point)
+        if machine("pull", "-q", BUSYBOX).returncode:
+            raise AssertionError(f"{point}: pull fails")
+        machine.clean(point)
+
+    points = spread(counts, size)
+    return len(points), sweep(points, one)
