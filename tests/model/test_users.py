@@ -45,6 +45,15 @@ def test_forms(text: str, uid: int, gid: int, groups: list[int], home: str) -> N
     assert (user.uid, user.gid, user.groups, user.home) == (uid, gid, groups, home)
 
 
+def test_groups_that_cannot_be_set_are_left_out() -> None:
+    group = b"bin:x:1:root,bin\nroot:x:0:root\n"
+    assert users.resolve("", PASSWD, group).groups == [1]
+    assert users.resolve("", PASSWD, group, gid_count=1).groups == []
+    assert users.resolve("", PASSWD, group, ["7"], gid_count=1).groups == [
+        7
+    ]  # asked for: it fails aloud
+
+
 def test_without_files() -> None:
     user = users.resolve("1000", None, None)
     assert (user.uid, user.gid, user.groups, user.home) == (1000, 0, [], "/")

@@ -91,7 +91,7 @@ def _child(
         run = container.run
         assert run is not None
         spec = engine.containers.spec(container.id)
-        process = _process(container, spec, chosen)
+        process = _process(engine, container, spec, chosen)
         pidfd = processes.open_if_same(run["pid"], run["start_time"])
         if pidfd is None:
             raise InUseError("cannot join the container", "its first process has ended")
@@ -120,7 +120,9 @@ def _child(
         os._exit(125)
 
 
-def _process(container: Container, spec: dict[str, Any], chosen: ExecOptions) -> dict[str, Any]:
+def _process(
+    engine: Engine, container: Container, spec: dict[str, Any], chosen: ExecOptions
+) -> dict[str, Any]:
     """The OCI process: the container's own, with what was asked for."""
     run = container.run
     assert run is not None
@@ -131,6 +133,7 @@ def _process(container: Container, spec: dict[str, Any], chosen: ExecOptions) ->
             paths.read_in_root(root, "/etc/passwd"),
             paths.read_in_root(root, "/etc/group"),
             container.record["options"]["group_add"],
+            gid_count=engine.idmap.gid_count(),
         )
     finally:
         os.close(root)

@@ -128,6 +128,7 @@ class Supervisor:
                 surroundings.passwd(root, self.bundle_fd, self.options),
                 paths.read_in_root(root, "/etc/group"),
                 self.options["group_add"],
+                gid_count=self.engine.idmap.gid_count(),
             )
             surroundings.check_workdir(root, self.options, spec)
             surroundings.link_mtab(root)

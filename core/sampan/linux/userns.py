@@ -36,6 +36,9 @@ class IdMap:
     def count(self) -> int:
         return sum(count for _, _, count in self.uids)
 
+    def gid_count(self) -> int:
+        return sum(count for _, _, count in self.gids)
+
     def has(self, uid: int, gid: int) -> bool:
         """Whether both ids exist inside."""
         return any(first <= uid < first + count for first, _, count in self.uids) and any(

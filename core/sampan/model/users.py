@@ -49,9 +49,17 @@ def _id(text: str) -> int | None:
 
 
 def resolve(
-    user: str, passwd: bytes | None, group: bytes | None, extra_groups: list[str] | None = None
+    user: str,
+    passwd: bytes | None,
+    group: bytes | None,
+    extra_groups: list[str] | None = None,
+    *,
+    gid_count: int = HIGHEST + 1,
 ) -> User:
-    """The user of `NAME|UID[:GROUP|GID]`; an empty text is root."""
+    """The user of `NAME|UID[:GROUP|GID]`; an empty text is root.
+
+    Groups that the image gives its user and that are not below `gid_count`, so cannot be set, are left out.
+    """
     name_text, colon, group_text = user.partition(":")
     if user and not name_text:
         raise SampanError(f"invalid user {user!r}", "it names no user", "USER[:GROUP]")
@@ -64,7 +72,9 @@ def resolve(
         groups = [
             found
             for row in _rows(group, 4)
-            if name in row[3].split(",") and (found := _id(row[2])) is not None
+            if name in row[3].split(",")
+            and (found := _id(row[2])) is not None
+            and found < gid_count
         ]
     groups += [_find_group(text, group) for text in extra_groups or ()]
     unique = [value for value in dict.fromkeys(groups) if value != gid]
