@@ -26,8 +26,8 @@ class Layer:
 
     complete = False
 
-    def __init__(self, root: int, key: str) -> None:
-        self._root, self._key = root, key
+    def __init__(self, root: int, key: str, mode: int) -> None:
+        self._root, self._key, self._mode = root, key, mode
         self._name = files.temporary_name()
         self.fd = -1
 
@@ -36,7 +36,7 @@ class Layer:
         os.mkdir(self._name, 0o700, dir_fd=self._root)
         self.fd = files.open_directory(self._name, dir_fd=self._root)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
-        os.fchmod(self.fd, 0o755)
+        os.fchmod(self.fd, self._mode)
         return self
 
     def __exit__(

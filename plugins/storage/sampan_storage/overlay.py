@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sampan.model.mount import MountOperation, Snapshot
 
 EMPTY = "empty"
+UNTOLD = 0o4000  # on a layer's directory (set-uid, which means nothing there): it has no entry for its root
 
 
 class Overlay:
@@ -40,14 +41,15 @@ class Overlay:
     def prepare(self, key: str, chain: Sequence[str], *, readonly: bool = False) -> Snapshot:
         """A snapshot over the chain (bottom first): directories are made, nothing is mounted."""
         lower = list(chain[::-1])
-        mode = 0o755
-        for index, layer in enumerate(lower):
+        mode = UNTOLD
+        for layer in lower:
             try:
                 status = os.stat(layer, dir_fd=self._root, follow_symlinks=False)
             except FileNotFoundError:
                 raise _lost(layer) from None
-            if not index:
+            if mode & UNTOLD:
                 mode = status.st_mode & 0o7777
+        mode = 0o555 if mode & UNTOLD else mode  # podman's mode of a root that no layer tells
         if not lower or (readonly and len(lower) == 1):  # without an upper the kernel wants two
             self._make(EMPTY, 0o755)
             lower.append(EMPTY)
@@ -97,7 +99,7 @@ class Overlay:
     def layer(self, key: str, parent: str | None) -> AbstractContextManager[LayerWriter]:
         from sampan_storage.layers import Layer
 
-        return Layer(self._root, key)
+        return Layer(self._root, key, UNTOLD | 0o755)
 
     def lower(self, chain: Sequence[str]) -> list[int]:
         fds: list[int] = []
