@@ -14,7 +14,7 @@ from optionmaker import chosen
 from sampan.cli.parse import FLAG
 from sampan.cli.run import VERB
 from sampan.errors import SampanError, UnsupportedError, UsageError
-from sampan.model import options
+from sampan.model import options, sizes
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from sampan.model import options
     ],
 )  # fmt: skip
 def test_sizes(text: str, value: int) -> None:
-    assert options.size(text, "size") == value
+    assert sizes.size(text, "size") == value
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_sizes(text: str, value: int) -> None:
 )
 def test_bad_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="invalid size"):
-        options.size(text, "size")
+        sizes.size(text, "size")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_signals(text: str, number: int) -> None:
     "text", ["", "0", "65", "NONSENSE", "RTMIN-1", "RTMAX+1", "RTMIN+31", "RTMIN+", "²", "RTMIN+²"]
 )  # fmt: skip
 def test_bad_signals(text: str) -> None:
-    with pytest.raises(UsageError, match="invalid signal|valid signals are"):
+    with pytest.raises(UsageError, match=r"invalid signal|valid signals are"):
         options.signal_number(text)
 
 

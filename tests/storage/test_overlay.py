@@ -101,6 +101,24 @@ def test_rename_of_a_directory_of_the_image(store: Store) -> None:
     assert in_snapshot(store, store.driver.prepare("c-1", keys), rename) == ("refused", 18)
 
 
+def test_the_mode_of_the_root_comes_from_the_layers_that_tell_it(store: Store) -> None:
+    def mode(top: int) -> int:
+        return os.fstat(top).st_mode & 0o7777
+
+    for number, (layers, expected) in enumerate(
+        (
+            ([[f("a", "1")], [f("b", "2")]], 0o555),
+            ([[d(".", mode=0o711)], [f("b", "2")]], 0o711),
+            ([[d(".", mode=0o711)], [d(".", mode=0o750)], [f("c", "2")]], 0o750),
+            ([[f("a", "1")], [d(".", mode=0o755)]], 0o755),
+            ([], 0o555),
+        )
+    ):
+        keys = store.unpack(*layers)[0] if layers else []
+        snapshot = store.driver.prepare(f"c-{number}", keys)
+        assert in_snapshot(store, snapshot, mode) == expected, layers
+
+
 def test_image_without_layers(store: Store) -> None:
     snapshot = store.driver.prepare("c-1", [])
     in_snapshot(store, snapshot, lambda top: put(top, "x", b"y"))
