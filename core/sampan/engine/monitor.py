@@ -54,11 +54,17 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
     mark("  namespaces made")
     importlib.import_module("sampan.engine.supervise")  # while the command is still parsing
 
+    early: list[int] = []  # signals that came to the command before it had sent the plan
     while True:
         message, fds = receive(sock, 64)
-        if message is None or message["kind"] != "prepare":
-            return message, fds
-        _preload(message)
+        if message is None:
+            return None, fds
+        if message["kind"] == "run":
+            return {**message, "signals": early}, fds
+        if message["kind"] == "signal":
+            early.append(message["number"])
+        elif message["kind"] == "prepare":
+            _preload(message)
 
 
 def _own_mounts() -> None:

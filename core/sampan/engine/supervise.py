@@ -193,6 +193,8 @@ class Supervisor:
         """Pump until the first process ends; returns its exit code (128+n if a signal ended it)."""
         pidfd = process.pidfd if process.pidfd >= 0 else os.pidfd_open(process.pid)
         control = {self.sock.fileno(): self.sock}
+        for number in self.plan["signals"]:
+            _signal(pidfd, number)
         while True:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
