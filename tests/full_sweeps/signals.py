@@ -36,6 +36,8 @@ def run(machine: Machine, milliseconds: range, number: signal.Signals) -> tuple[
             machine("rm", "-af", "-t", "0")
             continue
         status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        if _starting(error):  # SIGINT while Python itself was coming up
+            continue
         if status not in (128 + number, 42, 7):
             failures.append(f"{number.name} after {moment} ms: status {status} {error[-300:]!r}")
         if b"Traceback" in error:
@@ -46,6 +48,12 @@ def run(machine: Machine, milliseconds: range, number: signal.Signals) -> tuple[
             failures.append(str(problem)[:400])
             machine("rm", "-af", "-t", "0")
     return len(milliseconds), failures
+
+
+def _starting(error: bytes) -> bool:
+    """Whether a traceback has the interpreter's own lines alone."""
+    frames = [line for line in error.splitlines() if line.lstrip().startswith(b'File "')]
+    return bool(frames) and all(b'File "<frozen ' in line for line in frames)
 
 
 def _gone(machine: Machine, point: str) -> None:

@@ -282,6 +282,9 @@ class ContainerStore:
 
     def abandoned(self) -> list[tuple[str, Record | None]]:
         """Drafts and remains whose creators and removers are gone, with the record if it can be read."""
+        for name in os.listdir(self._names):
+            if files.is_abandoned(name):
+                files.unlink(self._names, name)
         found: list[tuple[str, Record | None]] = []
         for name in os.listdir(self.fd):
             if files.is_abandoned(name):
@@ -296,9 +299,6 @@ class ContainerStore:
         with FileLock(self._names, ".lock", "the container names"):
             for other in [record["name"]] if record else []:
                 if self._holder(other) is None:
-                    files.unlink(self._names, other)
-            for other in os.listdir(self._names):
-                if files.is_abandoned(other):
                     files.unlink(self._names, other)
             if record and not self._exists(record["id"]):
                 files.remove_tree(self.run_fd, record["id"])
