@@ -194,10 +194,10 @@ def test_a_simple_profile() -> None:
         {"names": ["getpid", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5},
         {"names": ["getppid"], "action": "SCMP_ACT_ALLOW"},
         {"names": ["dup"], "action": "SCMP_ACT_ERRNO", "errnoRet": 7,
-         "args": [{"index": 0, "op": "SCMP_CMP_GE", "value": 100}]},
+         "args": [{"index": 0, "op": "SCMP_CMP_GE", "value": 1 << 30}]},
     ]  # fmt: skip
     program = seccomp.compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rows})
-    found = loaded(program, {"a": (39,), "b": (110,), "c": (32, 100), "d": (32, 99)})
+    found = loaded(program, {"a": (39,), "b": (110,), "c": (32, 1 << 30), "d": (32, (1 << 30) - 1)})
     assert found == {"a": 5, "b": 0, "c": 7, "d": errno.EBADF}
 
 
