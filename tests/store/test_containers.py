@@ -197,6 +197,7 @@ def test_a_process_that_only_looks_like_ours(made: Fixture, change: str) -> None
             run["boot"] = "00000000-0000-0000-0000-000000000000"
         elif change == "start_time":
             run["start_time"] += 1
+            run["monitor_start_time"] = run["start_time"]
         else:
             process.kill()
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -207,6 +208,23 @@ def test_a_process_that_only_looks_like_ours(made: Fixture, change: str) -> None
     finally:
         process.kill()
         process.wait()
+
+
+def test_an_end_that_is_being_recorded(made: Fixture) -> None:
+    """The first process is dead and its monitor is not: nothing is known yet, so nothing has changed."""
+    record = made.add("c")
+    monitor = subprocess.Popen(["sleep", "100"])
+    try:
+        run = run_of(monitor.pid)
+        run["start_time"] += 1
+        put(made, record, "run.json", run)
+        assert made.store.get("c").state == "running"
+        put(made, record, "exit.json", ended(3, run["started"]))
+        found = made.store.get("c")
+        assert found.state == "exited" and found.exit and found.exit["code"] == 3
+    finally:
+        monitor.kill()
+        monitor.wait()
 
 
 Damage = Callable[[Path], object]

@@ -256,3 +256,14 @@ def test_fifty_at_once(sampan: Sampan) -> None:
         assert process.communicate(timeout=120)[0] == f"{number}\n".encode()
         assert process.returncode == 0
     assert sampan.text("ps", "-aq") == ""
+
+
+def test_an_end_is_never_unknown_while_its_monitor_lives(sampan: Sampan) -> None:
+    """Between the death of the first process and the record of it, and at a start right after."""
+    sampan.text("create", "--name", "quick", BUSYBOX, "true")
+    for _ in range(15):
+        sampan.text("start", "quick")
+        state = sampan.state("quick")
+        assert state["Status"] in ("running", "exited") and state["ExitCodeKnown"], state
+    assert until(lambda: sampan.state("quick")["Status"] == "exited")
+    assert sampan.state("quick")["ExitCode"] == 0

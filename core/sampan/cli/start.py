@@ -34,6 +34,7 @@ def main(words: list[str], spawned: Spawned) -> int:
     from sampan.engine import terminal
     from sampan.engine.attach import Attached, parse_keys
     from sampan.engine.spawn import spawn
+    from sampan.engine.stop import settled
 
     values, arguments = parse(VERB, words)
     if values["all"] and arguments:
@@ -48,7 +49,7 @@ def main(words: list[str], spawned: Spawned) -> int:
     codes: list[int] = []
 
     def one(word: str) -> str | None:
-        container = engine.containers.get(word)
+        container = settled(engine, word)
         if container.state == "running":
             return container.id
         monitor = waiting.pop() if waiting else spawn(engine.idmap)

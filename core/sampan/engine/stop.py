@@ -15,6 +15,7 @@ from sampan.model import options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.engine import Engine
+    from sampan.model.container import Run
     from sampan.store.containers import Container
 
 NOTE = "stopping"  # in the run directory: pid and start time of who stops the container
@@ -50,6 +51,7 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
     container = engine.containers.get(word)
     pidfd = _first_process(container)
     if pidfd is None:
+        settle(container.run)
         return container.id
     chosen = container.record["options"]
     grace = chosen["stop_timeout"] if timeout is None else timeout
@@ -112,10 +114,28 @@ def _await(engine: Engine, container: Container, pidfd: int, seconds: float) -> 
             "its first process survives SIGKILL, probably in a system call",
             "try again later",
         )
-    settle(engine, container, seconds)
+    settle(container.run, seconds)
 
 
-def settle(engine: Engine, container: Container, seconds: float = GRACE) -> None:
+def settle(run: Run | None, seconds: float = GRACE) -> None:
+    """Wait until the monitor of a run whose first process is dead has cleaned up and is gone."""
+    monitor = processes.open_if_same(run["monitor"], run["monitor_start_time"]) if run else None
+    if monitor is not None:
+        _ended(monitor, seconds)
+        os.close(monitor)
+
+
+def settled(engine: Engine, word: str) -> Container:
+    """The container, once nothing of a run that has ended is still at work on it."""
+    container = engine.containers.get(word)
+    run = engine.containers.run_record(container.id)
+    if run and processes.start_time(run["pid"]) != run["start_time"]:
+        settle(run)
+        container = engine.containers.get(word)
+    return container
+
+
+def await_record(engine: Engine, container: Container, seconds: float = GRACE) -> None:
     """Wait until the monitor has recorded the end, or is gone."""
     run = container.run
     monitor = processes.open_if_same(run["monitor"], run["monitor_start_time"]) if run else None

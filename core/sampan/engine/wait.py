@@ -6,7 +6,7 @@ import os
 import select
 import time
 
-from sampan.engine.stop import settle
+from sampan.engine.stop import await_record
 from sampan.linux import processes
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ def wait(engine: Engine, word: str, conditions: list[str] | None = None) -> int 
             poll.register(pidfd, select.POLLIN)
             poll.poll()
             os.close(pidfd)
-        settle(engine, container)
+        await_record(engine, container)
     ended = engine.containers.exit_record(container.id)
     if ended is None or (container.run and ended["started"] != container.run["started"]):
         return None

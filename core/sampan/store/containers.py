@@ -197,17 +197,24 @@ class ContainerStore:
         return self.with_state(record)
 
     def with_state(self, record: Record) -> Container:
-        """State: running only while the process of run.json is alive; without an exit record, unknown."""
+        """State: running while the process of run.json is alive, or its end is still being recorded.
+
+        Without an exit record and without a monitor that could write one, how it ended is unknown.
+        """
         container_id = record["id"]
         run = self.run_record(container_id)
         ended = self.exit_record(container_id)
-        if (
-            run
-            and processes.start_time(run["pid"]) == run["start_time"]
-            and run["boot"] == processes.boot_id()
-        ):
-            return Container(record, "running", run, None)
-        if run and not (ended and ended["started"] == run["started"]):
+        recorded = bool(run and ended and ended["started"] == run["started"])
+        if run and run["boot"] == processes.boot_id():
+            if processes.start_time(run["pid"]) == run["start_time"]:
+                return Container(record, "running", run, None)
+            monitored = processes.start_time(run["monitor"]) == run["monitor_start_time"]
+            if monitored and not recorded:
+                ended = self.exit_record(container_id)  # it may just have been written
+                recorded = bool(ended and ended["started"] == run["started"])
+                if not recorded:
+                    return Container(record, "running", run, None)
+        if run and not recorded:
             # Its end was not recorded: the monitor was killed, or the machine went down.
             unseen: Exit = {
                 "code": None,
