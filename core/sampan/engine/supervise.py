@@ -59,7 +59,6 @@ class Supervisor:
         self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
         self._deadline: float | None = None
         self._late = False  # killed by --timeout, which podman tells as -1
-        self._stopping = False
 
     def run(self) -> None:
         started = stamp(time.time_ns())
