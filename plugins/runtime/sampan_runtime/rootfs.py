@@ -44,6 +44,7 @@ class Root:
         self.null = mounts.clone_path("/dev/null")
         self.fd = self._clone_root(spec["root"]["path"])
         self.proc = -1
+        self._placed: dict[str, tuple[int, int, int]] = {}  # protected path: device, inode, rdev
 
     def _clone_root(self, path: str) -> int:
         """A mount of our own over the root: its flags are ours to set, and pivot_root needs a mount."""
@@ -69,6 +70,7 @@ class Root:
         for path in self.linux.get("readonlyPaths") or ():
             self._make_readonly(path)
         self._mask(self.linux.get("maskedPaths") or [])
+        self._verify()
 
     def enter(self) -> None:
         """Make it the root, with nothing of the host behind it."""
@@ -168,6 +170,7 @@ class Root:
         tree = mounts.clone_tree(target)
         mounts.set_attributes(tree, TIGHT, 0, mounts.MS_PRIVATE, recursive=True)
         mounts.move(tree, target)
+        self._placed[path] = _identity(tree)
         os.close(tree)
         os.close(target)
 
@@ -175,7 +178,7 @@ class Root:
         """Hide files behind the host's null device and directories behind an empty read-only tmpfs."""
         first: dict[
             bool, int
-        ] = {}  # a detached mount cannot be cloned: the first of each kind is attached
+        ] = {}  # the first of each kind is attached: only then can it be cloned
         for path in masked:
             target = self._find(path)
             if target is None:
@@ -189,10 +192,33 @@ class Root:
                 mask = self.null
             mounts.set_attributes(mask, TIGHT, 0, mounts.MS_PRIVATE)
             mounts.move(mask, target)
-            if not directory and os.fstat(mask).st_rdev != os.makedev(1, 3):
-                raise SampanError(f"cannot mask {path}", "the mask is not the null device")
+            self._placed[path] = _identity(mask)
             first.setdefault(directory, mask)
             os.close(target)
+
+    def _verify(self) -> None:
+        """Look again, by the paths that the container will use: each mask and read-only path is what was placed.
+
+        Somebody who shares a volume with the container may have swapped a directory meanwhile.
+        """
+        for path, placed in self._placed.items():
+            fd = self._find(path)
+            if fd is None or _identity(fd) != placed or not _is_readonly(fd):
+                raise SampanError(
+                    f"cannot protect {path}",
+                    "what was mounted there is not there any more",
+                    "another container may be changing a shared volume; try again",
+                )
+            os.close(fd)
+
+
+def _identity(fd: int) -> tuple[int, int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino, status.st_rdev
+
+
+def _is_readonly(fd: int) -> bool:
+    return bool(os.fstatvfs(fd).f_flag & os.ST_RDONLY)
 
 
 def _cgroup(attributes: int) -> int:
