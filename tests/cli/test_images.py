@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,7 +214,11 @@ def test_the_terminal_display_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> 
             bars.note("[red]raw\x1b[0m")
             bars.end("sha256:" + "a" * 64, "done")
         terminal.flush()
-        text = os.read(reader, 65536).decode()
+        data = b""
+        while b"done" not in data:  # a pty hands over what has arrived so far
+            assert select.select([reader], [], [], 10)[0], data
+            data += os.read(reader, 65536)
     os.close(reader)
+    text = data.decode()
     assert "Copying blob aaaaaaaaaaaa" in text and "done" in text
     assert "[red]raw\\u001b[0m" in text

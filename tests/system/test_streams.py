@@ -133,7 +133,8 @@ def test_control_c_in_a_terminal(sampan: Sampan) -> None:
         BUSYBOX,
         "sh",
         "-c",
-        "trap 'echo caught; exit 3' INT; echo ready; cat",
+        # not one long child: a shell that was interrupted before it forked waits for the child's end
+        "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done",
     )
     terminal.read(b"ready")
     os.write(terminal.fd, b"\x03")
