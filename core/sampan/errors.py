@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
 
 class SampanError(Exception):
     """An error that is shown to the user.
@@ -26,6 +31,20 @@ class SampanError(Exception):
         if self.hint:
             text = f"{text}; {self.hint}"
         return text if text.isprintable() else " ".join(text.split())
+
+
+def to_report(error: BaseException, what: str) -> list[object]:
+    """An error as a JSON value, for another process; `what` failed where it is none of ours."""
+    if isinstance(error, SampanError):
+        return [error.what, error.why, error.hint, error.exit_status]
+    why = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    return [what, why, "", SampanError.exit_status]
+
+
+def from_report(report: Sequence[Any]) -> SampanError:
+    """The error that `to_report` told."""
+    what, why, hint, status = report
+    return SampanError(what, why, hint, exit_status=status)
 
 
 class UsageError(SampanError):

@@ -7,7 +7,7 @@ import os
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
 from sampan.errors import UnsupportedError, UsageError
-from sampan.linux import signals
+from sampan.linux import processes, signals
 from sampan.model import options
 
 TYPE_CHECKING = False
@@ -69,9 +69,6 @@ def wait(joined: Joined, *, stdin: bool) -> int:
 
         relay(joined.master, stdin=stdin)
     else:
-        signals.ignore(
-            signals.SIGINT
-        )  # a terminal sends it to the whole group: the command decides
-    _, status = os.waitpid(joined.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+        # a terminal sends it to the whole group: the command decides
+        signals.ignore(signals.SIGINT)
+    return processes.exit_code(joined.pid)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from sampan.engine import terminal
-from sampan.errors import InUseError, SampanError
+from sampan.engine import messages, terminal
+from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import libc, paths, processes, sockets
 from sampan.model import spec as oci
 from sampan.model import users
@@ -61,14 +61,11 @@ def execute(engine: Engine, word: str, chosen: ExecOptions) -> Joined:
         _child(engine, container, chosen, theirs, their_console)
     theirs.close()
     their_console.close()
-    data, fds = sockets.receive(ours, 1)
+    answer, _ = messages.receive(ours)
     ours.close()
-    if data:
-        import json
-
+    if answer is not None:
         os.waitpid(pid, 0)
-        what, why, hint, status = json.loads(data)
-        raise SampanError(what, why, hint, exit_status=status)
+        raise from_report(answer["error"])
     master = -1
     if chosen["tty"]:
         _, fds = sockets.receive(console, 1)
@@ -85,8 +82,6 @@ def _child(
     console: sockets.Socket,
 ) -> None:
     """Join the user namespace, run the process, and end as it ends."""
-    import json
-
     try:
         run = container.run
         assert run is not None
@@ -107,15 +102,9 @@ def _child(
         started = runtime.exec(run["pid"], run["start_time"], spec, process, io)
         report.close()
         console.close()
-        _, status = os.waitpid(started.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        os._exit(code if code >= 0 else 128 - code)
+        os._exit(processes.exit_code(started.pid))
     except BaseException as error:
-        if isinstance(error, SampanError):
-            told = [error.what, error.why, error.hint, error.exit_status]
-        else:
-            told = ["cannot exec in the container", f"{type(error).__name__}: {error}", "", 125]
-        sockets.send(report, json.dumps(told).encode())
+        messages.send(report, {"error": to_report(error, "cannot exec in the container")})
     finally:
         os._exit(125)
 

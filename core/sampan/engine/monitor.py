@@ -11,7 +11,7 @@ import importlib
 import os
 
 from sampan.engine.messages import receive, send
-from sampan.errors import SampanError
+from sampan.errors import SampanError, to_report
 from sampan.linux import libc, sockets, userns
 from sampan.linux.marks import mark
 
@@ -31,7 +31,7 @@ def main(sock: sockets.Socket, idmap: IdMap) -> NoReturn:
 
             Supervisor(sock, idmap, plan, fds).run()
     except BaseException as error:
-        _tell(sock, error)
+        send(sock, {"kind": "error", "error": to_report(error, "the monitor failed")})
         os._exit(125)
     os._exit(0)
 
@@ -99,13 +99,3 @@ def _keep_only(fd: int) -> None:
     if fd > 3:
         libc.close_range(3, fd - 1)
     libc.close_range(max(fd + 1, 3))
-
-
-def _tell(sock: sockets.Socket, error: BaseException) -> None:
-    if isinstance(error, SampanError):
-        report = [error.what, error.why, error.hint, error.exit_status]
-    elif isinstance(error, OSError):
-        report = ["the monitor failed", str(error), "", 125]
-    else:
-        report = ["the monitor failed", f"{type(error).__name__}: {error}", "", 125]
-    send(sock, {"kind": "error", "error": report})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from sampan.engine import messages
-from sampan.errors import SampanError
+from sampan.errors import SampanError, from_report
 from sampan.linux import sockets
 from sampan.linux.userns import IdMap
 
@@ -40,8 +40,7 @@ class Spawned:
         if answer is None:
             raise SampanError("the monitor ended", "it was killed or lost its memory", "try again")
         if answer["kind"] == "error":
-            what, why, hint, status = answer["error"]
-            raise SampanError(what, why, hint, exit_status=status)
+            raise from_report(answer["error"])
         assert answer["kind"] == kind, answer
         return answer
 

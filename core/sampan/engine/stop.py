@@ -9,7 +9,7 @@ import time
 from sampan import files
 from sampan.engine import warn
 from sampan.errors import InUseError, NotFoundError, SampanError
-from sampan.linux import libc, processes
+from sampan.linux import processes
 from sampan.model import options
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def kill(engine: Engine, word: str, signal: str = "KILL") -> str:
             f"container state improper: it is {container.state}, and can only be killed while running",
         )
     try:
-        _send(pidfd, number)
+        processes.send_signal(pidfd, number)
         if number == 9:
             _await(engine, container, pidfd, GRACE)
     finally:
@@ -58,7 +58,7 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
     try:
         if grace > 0 or timeout is None:
             _note(engine, container)
-            _send(pidfd, options.signal_number(chosen["stop_signal"]))
+            processes.send_signal(pidfd, options.signal_number(chosen["stop_signal"]))
         if not _ended(pidfd, grace):
             if grace > 0:
                 name = options.signal_name(chosen["stop_signal"])
@@ -66,7 +66,7 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
                     f"StopSignal {name} failed to stop container {container.name} "
                     f"in {grace:g} seconds, resorting to SIGKILL"
                 )
-            _send(pidfd, 9)
+            processes.send_signal(pidfd, 9)
         _await(engine, container, pidfd, GRACE)
     finally:
         os.close(pidfd)
@@ -91,13 +91,6 @@ def is_stopping(engine: Engine, container: Container) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return processes.start_time(int(pid)) == int(started)
-
-
-def _send(pidfd: int, number: int) -> None:
-    try:
-        libc.call("pidfd_send_signal", pidfd, number, None, 0)
-    except ProcessLookupError:
-        return
 
 
 def _ended(pidfd: int, seconds: float) -> bool:

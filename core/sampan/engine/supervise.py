@@ -17,7 +17,7 @@ from sampan.engine.logfile import LogWriter, stamp
 from sampan.engine.messages import receive, send
 from sampan.engine.streams import Client, Streams
 from sampan.errors import SampanError
-from sampan.linux import libc, paths, processes, sockets
+from sampan.linux import paths, processes, sockets
 from sampan.linux.marks import mark
 from sampan.model import spec as oci
 from sampan.model import users
@@ -142,9 +142,9 @@ class Supervisor:
         return oci.finish(spec, user, explicit_home=explicit)
 
     def _set_zone(self, root: int) -> None:
-        """`--tz local` copies the host's /etc/localtime; a name links into the image's zoneinfo."""
+        """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""
         if self.options["tz"] != "local":
-            return  # the TZ variable says it
+            return
         with open("/etc/localtime", "rb") as source:
             data = source.read(1 << 20)
         etc = paths.make_directories(root, "/etc")
@@ -193,7 +193,7 @@ class Supervisor:
         pidfd = process.pidfd if process.pidfd >= 0 else os.pidfd_open(process.pid)
         control = {self.sock.fileno(): self.sock}
         for number in self.plan["signals"]:
-            _signal(pidfd, number)
+            processes.send_signal(pidfd, number)
         while True:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
@@ -210,7 +210,7 @@ class Supervisor:
                 elif fd != pidfd:
                     streams.handle(fd, events)
                 else:
-                    return _reap(process.pid)
+                    return processes.exit_code(process.pid)
             self._check_deadline(pidfd)
 
     def _timeout(self) -> int | None:
@@ -221,7 +221,7 @@ class Supervisor:
     def _check_deadline(self, pidfd: int) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline, self._late = None, True
-            _signal(pidfd, 9)
+            processes.send_signal(pidfd, 9)
 
     def _accept(
         self, listener: sockets.Socket, control: dict[int, sockets.Socket], streams: Streams
@@ -243,7 +243,7 @@ class Supervisor:
             return
         kind = message["kind"]
         if kind == "signal":
-            _signal(pidfd, message["number"])
+            processes.send_signal(pidfd, message["number"])
         elif kind == "resize" and self.tty:
             terminal.set_size(self._master, message["rows"], message["columns"])
         elif kind == "attach":
@@ -294,16 +294,3 @@ class Supervisor:
         storage: StorageDriver = self.engine.driver("storage", self.record["storage"]["driver"])
         storage.remove(self.record["storage"]["key"])
         self.engine.containers.remove(self.record["id"], self.record["name"])
-
-
-def _reap(pid: int) -> int:
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
-
-
-def _signal(pidfd: int, number: int) -> None:
-    try:
-        libc.call("pidfd_send_signal", pidfd, number, None, 0)
-    except ProcessLookupError:
-        return

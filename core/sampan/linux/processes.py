@@ -35,6 +35,20 @@ def open_if_same(pid: int, started: int) -> int | None:
     return None
 
 
+def exit_code(pid: int) -> int:
+    """Wait for a child; its exit code, 128+n if signal n ended it."""
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else 128 - code
+
+
+def send_signal(pidfd: int, number: int) -> None:
+    """Signal the process; one that has ended is no error."""
+    try:
+        libc.call("pidfd_send_signal", pidfd, number, None, 0)
+    except ProcessLookupError:
+        return
+
+
 def die_with_parent(signal_number: int = 9) -> None:
     """Be killed when the parent ends.  A change of uid clears this: call it after the last one."""
     libc.prctl(libc.PR_SET_PDEATHSIG, signal_number)

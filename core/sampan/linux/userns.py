@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 
-from sampan.errors import SampanError
+from sampan.errors import SampanError, from_report, to_report
 from sampan.linux import libc
 
 TYPE_CHECKING = False
@@ -269,6 +269,9 @@ def _await(name: str, child: int, errors: int) -> None:
         os.close(errors)
 
 
+FAILED = "a helper process failed"
+
+
 def run(idmap: IdMap, action: Callable[[], object]) -> None:
     """Run `action` in a child that is root of a new user namespace; its SampanError is raised here.
 
@@ -290,12 +293,9 @@ def run(idmap: IdMap, action: Callable[[], object]) -> None:
     if status:
         import json
 
-        what, why, hint, code = (
-            json.loads(data)
-            if data
-            else ("a helper process failed", f"wait status {status}", "", 125)
-        )
-        raise SampanError(what, why, hint, exit_status=code)
+        if data:
+            raise from_report(json.loads(data))
+        raise SampanError(FAILED, f"wait status {status}")
 
 
 def _run_child(idmap: IdMap, action: Callable[[], object], write_end: int) -> int:
@@ -306,9 +306,5 @@ def _run_child(idmap: IdMap, action: Callable[[], object], write_end: int) -> in
     except BaseException as error:
         import json
 
-        if isinstance(error, SampanError):
-            told = [error.what, error.why, error.hint, error.exit_status]
-        else:
-            told = [type(error).__name__, str(error), "", 125]
-        os.write(write_end, json.dumps(told).encode()[:60000])
+        os.write(write_end, json.dumps(to_report(error, FAILED)).encode()[:60000])
         return 1

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 
-from sampan.errors import SampanError
+from sampan.errors import SampanError, from_report, to_report
 from sampan.linux import sockets
 
 TYPE_CHECKING = False
@@ -27,16 +27,11 @@ def in_child(sock: sockets.Socket, action: Callable[[], object]) -> NoReturn:
 
 def tell(sock: sockets.Socket, error: BaseException) -> None:
     """Report an error over the socket."""
-    if isinstance(error, SampanError):
-        report = [error.what, error.why, error.hint, error.exit_status]
-    else:
-        report = ["cannot make the container", f"{type(error).__name__}: {error}", "", 125]
-    sockets.send(sock, json.dumps(report).encode())
+    sockets.send(sock, json.dumps(to_report(error, "cannot make the container")).encode())
 
 
 def told(data: bytes) -> SampanError:
-    what, why, hint, status = json.loads(data)
-    return SampanError(what, why, hint, exit_status=status)
+    return from_report(json.loads(data))
 
 
 def expect_executed(sock: sockets.Socket, pid: int) -> None:

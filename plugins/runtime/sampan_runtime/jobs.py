@@ -96,9 +96,7 @@ def _join(
             os.close(root)
         _become(process, io, peer, report, program_filter)
     report.close()
-    _, status = os.waitpid(inner, 0)
-    code = os.waitstatus_to_exitcode(status)
-    os._exit(code if code >= 0 else 128 - code)
+    os._exit(processes.exit_code(inner))
 
 
 def _enter_and_fork(target: int, started: int) -> int:

@@ -13,7 +13,7 @@ import os
 
 from sampan import files
 from sampan.errors import NotFoundError, SampanError
-from sampan.linux import libc, seccomp, sockets
+from sampan.linux import libc, processes, seccomp, sockets
 from sampan.model.contract import Probe, Process
 from sampan_runtime import child, jobs
 
@@ -103,7 +103,7 @@ class NativeRuntime:
         created = self._created.get(container)
         if created is None:
             raise NotFoundError(f"container {container} is not waiting here")
-        libc.call("pidfd_send_signal", created.process.pidfd, signal, None, 0)
+        processes.send_signal(created.process.pidfd, signal)
 
     def exec(
         self, pid: int, started: int, spec: dict[str, Any], process: dict[str, Any], io: Io
