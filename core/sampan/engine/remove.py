@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0) -> str:
     """Remove one container; a running one only with force. Returns its id."""
     from sampan.engine import tidy
-    from sampan.engine.stop import stop
+    from sampan.engine.stop import settled, stop
 
     container_id = engine.containers.find(word)
     name = key = driver_name = ""
     try:
-        container = engine.containers.load(container_id)
+        container = settled(engine, container_id)
         name = container.name
         key, driver_name = container.record["storage"]["key"], container.record["storage"]["driver"]
         if container.state == "running":

@@ -30,8 +30,8 @@ def _first_process(container: Container) -> int | None:
 def kill(engine: Engine, word: str, signal: str = "KILL") -> str:
     """Send a signal to the container's first process."""
     number = options.signal_number(signal)
-    container = engine.containers.get(word)
-    pidfd = _first_process(container) if container.state == "running" else None
+    container = settled(engine, word)
+    pidfd = _first_process(container)
     if pidfd is None:
         raise InUseError(
             f"cannot kill container {container.id[:12]}",
@@ -48,11 +48,14 @@ def kill(engine: Engine, word: str, signal: str = "KILL") -> str:
 
 def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
     """The stop signal, then after `timeout` seconds SIGKILL. A container that does not run is left alone."""
-    container = engine.containers.get(word)
+    container_id = engine.containers.find(word)
+    try:
+        container = settled(engine, container_id)
+    except NotFoundError:  # it was ending, and --rm took it away
+        return container_id
     pidfd = _first_process(container)
     if pidfd is None:
-        settle(container.run)
-        return container.id
+        return container_id
     chosen = container.record["options"]
     grace = chosen["stop_timeout"] if timeout is None else timeout
     try:
@@ -122,9 +125,13 @@ def settled(engine: Engine, word: str) -> Container:
     """The container, once nothing of a run that has ended is still at work on it."""
     container = engine.containers.get(word)
     run = engine.containers.run_record(container.id)
-    if run and processes.start_time(run["pid"]) != run["start_time"]:
+    if (
+        run
+        and run["boot"] == processes.boot_id()
+        and processes.start_time(run["pid"]) != run["start_time"]
+    ):
         settle(run)
-        container = engine.containers.get(word)
+        container = engine.containers.get(container.id)
     return container
 
 
