@@ -9,11 +9,11 @@ from __future__ import annotations
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
 from sampan.errors import NotFoundError, UnsupportedError, UsageError
 
-KINDS = {  # command: (one, article, networks that are always there)
-    "network": ("network", "networks of its own", ("none", "host")),
-    "pod": ("pod", "pods", ()),
-    "secret": ("secret", "secrets", ()),
-    "volume": ("volume", "volumes", ()),
+KINDS = {  # kind: (what sampan does not have, what is always there)
+    "network": ("networks of its own", ("none", "host")),
+    "pod": ("pods", ()),
+    "secret": ("secrets", ()),
+    "volume": ("volumes", ()),
 }
 HEADINGS = {
     "network": "NETWORK ID    NAME        DRIVER",
@@ -34,7 +34,6 @@ SHARED = [
     Option("--signal -s", help="The signal", default="KILL"),
     Option("--time -t", INTEGER, "Seconds to wait"),
 ]
-EVERY = ("rm", "kill", "stop", "start", "restart", "pause", "unpause")
 VERBS = {  # verb: (arguments, one line)
     "exists": ("NAME", "Leave with 0 if it exists, 1 if not"),
     "inspect": ("NAME [NAME...]", "Show in detail"),
@@ -54,7 +53,7 @@ def main(words: list[str], kind: str) -> int:
             raise UsageError(f"missing command 'sampan {kind} COMMAND'")
         return 0
     verb = ALIASES.get(words[0], words[0])
-    one, many, there = KINDS[kind]
+    many, there = KINDS[kind]
     if verb not in VERBS:
         raise UnsupportedError(f"sampan {kind} {verb}", f"sampan has no {many} yet")
     arguments, summary = VERBS[verb]
@@ -80,9 +79,11 @@ def main(words: list[str], kind: str) -> int:
     if verb == "prune" or values["all"] or (names and (values["force"] or values["ignore"])):
         return 0
     if not names:
-        raise UsageError(f"sampan {kind} {verb}", f"you must provide at least one {one} name or id")
+        raise UsageError(
+            f"sampan {kind} {verb}", f"you must provide at least one {kind} name or id"
+        )
     raise NotFoundError(
-        f"no {one} with name or ID {names[0]} found", f"no such {one}", exit_status=1
+        f"no {kind} with name or ID {names[0]} found", f"no such {kind}", exit_status=1
     )
 
 
@@ -97,7 +98,7 @@ def _overview(kind: str) -> str:
     rows = [f"  {name:10}{text}" for name, (_, text) in sorted(VERBS.items())]
     return "\n".join(
         [
-            f"Manage {KINDS[kind][0]}s (sampan has no {KINDS[kind][1]} yet)",
+            f"Manage {kind}s (sampan has no {KINDS[kind][0]} yet)",
             "",
             "Usage:",
             f"  sampan {kind} [command]",

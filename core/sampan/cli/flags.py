@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from sampan.errors import UnsupportedError, UsageError
+from sampan.settings import LOG_LEVELS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ ABSENT = {  # flag with a value: what sampan does not have
     "--tmpdir": "--run-dir instead",
     "--transient-store": "no transient store",
 }
-LEVELS = ("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic")
 
 
 class LevelError(UsageError):
@@ -110,9 +110,9 @@ class Flags:
 
     def _levels(self) -> None:
         level = self.settings.get("log_level")
-        if level is not None and level not in LEVELS:
+        if level is not None and level not in LOG_LEVELS:
             raise LevelError(
-                f'Log Level "{level}" is not supported, choose from: {", ".join(LEVELS)}'
+                f'Log Level "{level}" is not supported, choose from: {", ".join(LOG_LEVELS)}'
             )
         if "--debug" in self.others:
             if level is not None:
@@ -142,9 +142,9 @@ def report(settings: Settings) -> None:
         if name.startswith(("SAMPAN_", "XDG_", "CONTAINERS_")):
             lines.append(("trace", f"environment {name}={os.environ[name]}"))
     lines.append(("trace", f"working directory {os.getcwd()}, user {os.getuid()}"))
-    wanted = LEVELS.index(settings.log_level)
+    wanted = LOG_LEVELS.index(settings.log_level)
     for kind, text in lines:
-        if LEVELS.index(kind) >= wanted:
+        if LOG_LEVELS.index(kind) >= wanted:
             _log(kind, text)
 
 

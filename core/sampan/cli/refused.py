@@ -32,7 +32,7 @@ TOPICS = {
     "GPUs": "gpus",
     "systemd support": "sdnotify systemd",
     "dependencies of containers": "requires",
-    "choice of a credentials file here (it reads REGISTRY_AUTH_FILE)": "authfile creds cert-dir decryption-key",
+    "credentials by flag (REGISTRY_AUTH_FILE names a file)": "authfile creds cert-dir decryption-key",
     "storage options of a container": "storage-opt",
     "personalities": "personality",
     "further entries for passwd and group": "group-entry passwd-entry chrootdirs",

@@ -39,7 +39,6 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
 
     if sync:
         tidy.tidy(engine)
-
     config: dict[str, Any] = image.config.get("config") or {}
     _check_platform(image)
     chosen["user"] = chosen["user"] or config.get("User") or ""

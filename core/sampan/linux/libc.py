@@ -28,8 +28,6 @@ _ARCH = {  # name: (x86_64, generic: aarch64, riscv64)
     "capget": (125, 90),
     "capset": (126, 91),
     "sethostname": (170, 161),
-    "setdomainname": (171, 162),
-    "mknodat": (259, 33),
     "execveat": (322, 281),
     "syncfs": (306, 267),
 }
@@ -50,7 +48,6 @@ NUMBER = {name: numbers[_INDEX] for name, numbers in _ARCH.items()} | {
     "landlock_restrict_self": 446,
 }
 
-CLONE_NEWTIME = 0x80
 CLONE_PIDFD = 0x1000
 CLONE_NEWNS = 0x20000
 CLONE_NEWCGROUP = 0x2000000
@@ -66,7 +63,6 @@ PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
-PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 
@@ -126,11 +122,6 @@ def umount(path: str, flags: int = MNT_DETACH) -> None:
 def sethostname(name: str) -> None:
     data = name.encode()
     call("sethostname", data, len(data))
-
-
-def setdomainname(name: str) -> None:
-    data = name.encode()
-    call("setdomainname", data, len(data))
 
 
 def execveat(fd: int, arguments: list[str], environment: list[str]) -> NoReturn:

@@ -41,7 +41,6 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
-SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 
 INDEX_TYPES = frozenset((OCI_INDEX, DOCKER_LIST))
 MANIFEST_TYPES = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
@@ -60,7 +59,6 @@ LAYER_TYPES = frozenset(
         OCI_FOREIGN_LAYER + "+zstd",
     )
 )
-FOREIGN_TYPES = frozenset(kind for kind in LAYER_TYPES if "foreign" in kind or "nondistr" in kind)
 ACCEPT = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 
 

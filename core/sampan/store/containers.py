@@ -1,9 +1,9 @@
 """Containers on disk: a directory each, committed whole by a rename.
 
-`containers/ID/` holds `record.json` (what was created), `config.json` (its OCI document), `log`, and `exit.json`
-(how the last run ended).  `RUN_DIR/containers/ID/` holds what a reboot may forget: `run.json`, the bundle and
-the attach socket.  `names/NAME` holds the id that has the name; it counts only while that container exists, so
-a creator or remover that was killed leaves the name usable.
+`containers/ID/` holds `record.json` (what was created), `config.json` (its OCI document), `log`, `run.json` (the
+processes of the last run) and `exit.json` (how it ended).  `RUN_DIR/containers/ID/` holds what a reboot may
+forget: the bundle and the attach socket.  `names/NAME` holds the id that has the name; it counts only while
+that container exists, so a creator or remover that was killed leaves the name usable.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _misshapen(document: Any, shape: dict[str, Any], place: str = "") -> str:
 class Container:
     """A record with what is known of its state.
 
-    state: created, running, paused, stopping, exited; exit.code is None when nobody saw the end.
+    state: created, running or exited; exit.code is None when nobody saw the end.
     """
 
     __slots__ = ("exit", "record", "run", "state")
@@ -260,7 +260,7 @@ class ContainerStore:
             ) from None
 
     def all(self) -> Iterator[Container]:
-        """Every container, the newest last; damaged ones are left to `damaged`."""
+        """Every container, the newest last; damaged ones are left out."""
         found: list[Container] = []
         for container_id in self.ids():
             try:
