@@ -86,6 +86,24 @@ def _is_layer(path: Path) -> bool:
     return len(path.name) == 24
 
 
+def virtual_environment(place: Path, program: str, python: str, *flags: str) -> Path:
+    """A fresh virtual environment that sees the installed sampan; returns its own `sampan`."""
+    subprocess.run([python, "-m", "venv", *flags, str(place)], check=True)
+    inside = next((place / "lib").glob("python3*")) / "site-packages"
+    installed = subprocess.run(
+        [Path(program).parent / "python", "-c", "import site; print(site.getsitepackages()[0])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    hook = inside / "sampan-from-outside.pth"
+    hook.write_text(f"import site; site.addsitedir({installed!r})\n")
+    script = place / "bin/sampan"
+    script.write_text(f"#!{place}/bin/python3\nfrom sampan.cli import main\nmain()\n")
+    script.chmod(0o755)
+    return script
+
+
 def until(condition: Callable[[], bool], seconds: float = 10) -> bool:
     """Whether the condition comes true in time."""
     deadline = time.monotonic() + seconds

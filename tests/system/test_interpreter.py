@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from system_tools import DEBIAN, Sampan
+from system_tools import DEBIAN, Sampan, virtual_environment
 
 SCRIPT = """#!/proc/self/exe
 import json, os
@@ -27,22 +26,9 @@ def copied(tmp_path_factory: pytest.TempPathFactory, program: str) -> Path:
     """sampan on an interpreter that belongs to the user: a copy, as pyenv or conda would install it."""
     base = tmp_path_factory.mktemp("copied")
     base.chmod(0o755)
-    subprocess.run(
-        ["/usr/bin/python3", "-m", "venv", "--copies", "--without-pip", str(base / "venv")],
-        check=True,
+    return virtual_environment(
+        base / "venv", program, "/usr/bin/python3", "--copies", "--without-pip"
     )
-    inside = next((base / "venv/lib").glob("python3*")) / "site-packages"
-    installed = subprocess.run(
-        [Path(program).parent / "python", "-c", "import site; print(site.getsitepackages()[0])"],
-        capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
-    (inside / "sampan-from-outside.pth").write_text(
-        f"import site; site.addsitedir({installed!r})\n"
-    )
-    script = base / "venv/bin/sampan"
-    script.write_text(f"#!{base}/venv/bin/python3\nfrom sampan.cli import main\nmain()\n")
-    script.chmod(0o755)
-    return script
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from system_tools import BUSYBOX, Sampan
+from system_tools import BUSYBOX, Sampan, virtual_environment
 
 HERE = Path(__file__).resolve().parent.parent
 ALLOWED = {"drivers", "hookspecs", "model", "linux", "files", "errors"}
@@ -22,15 +22,7 @@ ALLOWED = {"drivers", "hookspecs", "model", "linux", "files", "errors"}
 def venv(tmp_path_factory: pytest.TempPathFactory, program: str) -> Path:
     """A fresh virtual environment that sees the installed sampan, with the third party's wheel."""
     base = tmp_path_factory.mktemp("third")
-    subprocess.run([sys.executable, "-m", "venv", str(base / "venv")], check=True)
-    inside = next((base / "venv/lib").glob("python3*")) / "site-packages"
-    installed = subprocess.run(
-        [Path(program).parent / "python", "-c", "import site; print(site.getsitepackages()[0])"],
-        capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
-    (inside / "sampan-from-outside.pth").write_text(
-        f"import site; site.addsitedir({installed!r})\n"
-    )
+    virtual_environment(base / "venv", program, sys.executable)
     build = base / "wheel"
     pip = [str(base / "venv/bin/python"), "-m", "pip", "--disable-pip-version-check", "-q"]
     source = base / "source"
@@ -41,9 +33,6 @@ def venv(tmp_path_factory: pytest.TempPathFactory, program: str) -> Path:
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(build), str(source)], check=True)
     wheel = next(build.glob("sampan_plain-1.0-*.whl"))
     subprocess.run([*pip, "install", "--no-deps", str(wheel)], check=True)
-    script = base / "venv/bin/sampan"
-    script.write_text(f"#!{base}/venv/bin/python\nfrom sampan.cli import main\nmain()\n")
-    script.chmod(0o755)
     return base / "venv"
 
 
