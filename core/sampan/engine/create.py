@@ -11,6 +11,7 @@ from sampan.engine.logfile import stamp
 from sampan.errors import InUseError, UnsupportedError
 from sampan.linux import userns
 from sampan.model import names, options, spec
+from sampan.store.containers import NameTakenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sampan.model.mount import Snapshot
     from sampan.store.images import Image
 
+NAME_TRIES = 100
 THERMAL = "/sys/devices/system/cpu/cpu{}/thermal_throttle"
 
 
@@ -34,13 +36,28 @@ class Created:
 
 
 def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = True) -> Created:
-    """Commit a container. Nothing is left behind when it fails."""
-    from sampan.engine import hooks, tidy, unpack
+    """Commit a container. Nothing is left behind when it fails.
 
+    A name that is ours to choose may be taken by somebody who creates at the same moment: then by another one.
+    """
     if sync:
+        from sampan.engine import tidy
+
         tidy.tidy(engine)
-    config: dict[str, Any] = image.config.get("config") or {}
     _check_platform(image)
+    for _ in range(NAME_TRIES):
+        try:
+            return _create(engine, image, chosen, sync)
+        except NameTakenError:
+            if chosen["name"]:
+                raise
+    raise _no_name()
+
+
+def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
+    from sampan.engine import hooks, unpack
+
+    config: dict[str, Any] = image.config.get("config") or {}
     chosen["user"] = chosen["user"] or config.get("User") or ""
     chosen["stop_signal"] = chosen["stop_signal"] or config.get("StopSignal") or "TERM"
     options.signal_number(chosen["stop_signal"])
@@ -100,11 +117,15 @@ def _check_platform(image: Image) -> None:
 
 
 def _free_name(engine: Engine) -> str:
-    for _ in range(100):
+    for _ in range(NAME_TRIES):
         name = names.random_name()
         if not engine.containers.name_taken(name):
             return name
-    raise InUseError("no free container name was found", "", "give one with --name")
+    raise _no_name()
+
+
+def _no_name() -> InUseError:
+    return InUseError("no free container name was found", "", "give one with --name")
 
 
 def _facts(engine: Engine, container_id: str, chosen: RunOptions, *, private: bool) -> spec.Facts:

@@ -51,6 +51,10 @@ def _misshapen(document: Any, shape: dict[str, Any], place: str = "") -> str:
     return ""
 
 
+class NameTakenError(InUseError):
+    """Another container has the name."""
+
+
 class Container:
     """A record with what is known of its state.
 
@@ -96,7 +100,7 @@ class ContainerStore:
         sync: bool,
         prepare: Callable[[], None] | None = None,
     ) -> None:
-        """Commit a new container. InUseError: its name is taken.
+        """Commit a new container. NameTakenError.
 
         `prepare` makes its snapshot: if the creator is killed there, the draft tells of what to remove.
         """
@@ -121,7 +125,7 @@ class ContainerStore:
     def _claim(self, name: str, container_id: str, sync: bool) -> None:
         holder = self._holder(name)
         if holder and holder != container_id:
-            raise InUseError(
+            raise NameTakenError(
                 f'the container name "{name}" is already in use',
                 f"by container {holder}",
                 "remove that container (or use --replace) to be able to reuse the name",
