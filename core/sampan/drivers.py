@@ -57,7 +57,13 @@ class LayerWriter(Protocol):
 
 
 class Change(NamedTuple):
-    """One path that a snapshot changed. kind: A added, C changed, D deleted."""
+    """One path where a snapshot differs from its chain. kind: A added, C changed, D deleted.
+
+    C: type, mode, owner, time (not of the root), size, content, link target or an attribute differs; a
+    file that was only opened for writing is no change.  Of a deleted or replaced directory only the
+    directory itself is told, of an added one everything in it.  Paths have no slash in front; the
+    root is b"".  So every driver tells the same of the same change.
+    """
 
     kind: str
     path: bytes
@@ -93,7 +99,7 @@ class StorageDriver(Protocol):
         ...
 
     def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
-        """What the snapshot changed against its chain."""
+        """What the snapshot changed against its chain, sorted by path."""
         ...
 
     def usage(self, key: str) -> int:

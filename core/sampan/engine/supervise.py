@@ -100,7 +100,9 @@ class Supervisor:
         mark("  plan received")
         for name in ("rootfs", "etc"):
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
-        surroundings.mount_root(self.plan["snapshot"], self.bundle_fd)
+        target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
+        surroundings.mount_snapshot(self.plan["snapshot"], target)
+        os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
         surroundings.make_etc(
             self.bundle_fd,

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from sampan.model.mount import Snapshot
 
 
-def mount_root(snapshot: Snapshot, bundle_fd: int) -> None:
-    """Execute the snapshot's operations; the result is mounted on `rootfs` of the bundle."""
+def mount_snapshot(snapshot: Snapshot, target: int) -> None:
+    """Execute the snapshot's operations; the result is mounted on the directory `target` (a descriptor)."""
     if snapshot["helpers"]:
         raise UnsupportedError(
             f"storage driver {snapshot['driver']} needs a helper process", "this is not there yet"
         )
-    target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=bundle_fd)
     try:
         os.chdir(snapshot["directory"])
         for operation in snapshot["mounts"]:
@@ -43,12 +42,11 @@ def mount_root(snapshot: Snapshot, bundle_fd: int) -> None:
             os.close(fd)
     except OSError as error:
         raise SampanError(
-            f"cannot mount the root file system ({snapshot['driver']})",
+            f"cannot mount the file system of a snapshot ({snapshot['driver']})",
             str(error.strerror or error),
             "sampan info tells which storage drivers work here",
         ) from None
     finally:
-        os.close(target)
         os.chdir("/")
 
 
