@@ -159,15 +159,7 @@ class Overlay:
         return layers.usage(self._root, key)
 
     def remove(self, key: str) -> None:
-        """First the name, so that half of it is never taken for all; `run --rm` waits for this."""
-        name = files.temporary_name()
-        try:
-            os.rename(key, name, src_dir_fd=self._root, dst_dir_fd=self._root)
-        except FileNotFoundError:
-            return
-        except OSError:  # a full disk may refuse the rename
-            name = key
-        files.remove_tree(self._root, name)
+        files.discard(self._root, key)
         if any(files.is_abandoned(other) for other in os.listdir(self._root)):
             from sampan_storage import layers
 
