@@ -345,7 +345,7 @@ def test_two_merged_trees_tell_the_same_as_the_driver(store: Store) -> None:
             upper, work = operation["upper"] or None, operation["work"] or None
             options = [*map(tuple, operation["options"])]
             tops.append(mounts.overlay(operation["lower"], upper, work, options))
-        return sorted((c for c in compare.trees(*tops) if c[1]), key=lambda one: one[1])
+        return sorted((c for c in compare.trees(tops[0], tops[1]) if c[1]), key=lambda one: one[1])
 
     assert store.inside(both) == found
     assert found == [
