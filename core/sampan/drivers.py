@@ -79,7 +79,15 @@ class StorageDriver(Protocol):
     """
 
     name: str
-    features: frozenset[str]  # "independent-layers": a layer may be unpacked before its parent
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What it can do beyond the contract.
+
+        "independent-layers": a layer may be unpacked before its parent.
+        "mapped-owners": `prepare` takes `owners`; without it the engine copies the layers.
+        """
+        ...
 
     def layer(self, key: str, parent: str | None) -> AbstractContextManager[LayerWriter]:
         """Write a layer; it exists under `key` when the block ends without an exception, and not
@@ -91,9 +99,18 @@ class StorageDriver(Protocol):
         """Descriptors of the layers' directories, topmost first, for looking up what lies below."""
         ...
 
-    def prepare(self, key: str, chain: Sequence[str], *, readonly: bool = False) -> Snapshot:
+    def prepare(
+        self,
+        key: str,
+        chain: Sequence[str],
+        *,
+        readonly: bool = False,
+        owners: IdMap | None = None,
+    ) -> Snapshot:
         """A snapshot over the chain (bottom first), made if it does not exist.
 
+        owners: show what belongs to an id of the image as that of another id of the store's user
+        namespace (inside, outside, count); the same is given each time that the snapshot is used.
         NotFoundError: a lost layer.
         """
         ...

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.drivers import NetworkBackend, Runtime, StorageDriver
+    from sampan.linux.fuse import Server
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
     from sampan.model.contract import Process
@@ -57,6 +58,8 @@ class Supervisor:
         self._kept = fds[3:]
         self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
         self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
+        self._servers: list[Server] = []  # of a root that is a FUSE file system
+        self._error = ""
         self._deadline: float | None = None
         self._late = False  # killed by --timeout, which podman tells as -1
 
@@ -87,7 +90,8 @@ class Supervisor:
         mark("  program ended")
         streams.drain(DRAIN_SECONDS)
         self.network.detach(self.record["id"], attachment)
-        self._note_exit(code, started)
+        self._unmount()  # what a FUSE program still has is written now
+        self._note_exit(code, started, self._error)
         self._clean()
         mark("  recorded and cleaned")
         for client in streams.clients:
@@ -101,7 +105,7 @@ class Supervisor:
         for name in ("rootfs", "etc"):
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
-        surroundings.mount_snapshot(self.plan["snapshot"], target)
+        self._servers = surroundings.mount_snapshot(self.plan["snapshot"], target)
         os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
         surroundings.make_etc(
@@ -196,11 +200,12 @@ class Supervisor:
         control = {self.sock.fileno(): self.sock}
         for number in self.plan["signals"]:
             processes.send_signal(pidfd, number)
+        ended = {server.pidfd: server for server in self._servers}
         while True:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             poll.register(listener.fileno(), select.POLLIN)
-            for fd in control:
+            for fd in (*control, *ended):
                 poll.register(fd, select.POLLIN)
             for fd, events in streams.interest().items():
                 poll.register(fd, events)
@@ -209,10 +214,14 @@ class Supervisor:
                     self._accept(listener, control, streams)
                 elif fd in control:
                     self._command(control, fd, pidfd, streams)
-                elif fd != pidfd:
-                    streams.handle(fd, events)
-                else:
+                elif fd == pidfd:
                     return processes.exit_code(process.pid)
+                elif fd in ended:
+                    processes.send_signal(pidfd, 9)  # there is nothing left to read or write
+                    server = ended.pop(fd)
+                    self._error = f"{server.name} ended: {server.complaint() or 'nobody knows why'}"
+                else:
+                    streams.handle(fd, events)
             self._check_deadline(pidfd)
 
     def _timeout(self) -> int | None:
@@ -283,10 +292,15 @@ class Supervisor:
             self._note_exit(code, started, str(error))
         self._clean()
 
-    def _clean(self) -> None:
-        """Remove the bundle; with --rm the container too."""
+    def _unmount(self) -> None:
         for name in ("etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
+        while self._servers:
+            self._servers.pop().end()
+
+    def _clean(self) -> None:
+        """Remove the bundle; with --rm the container too."""
+        self._unmount()
         if not self.options["rm"]:
             for name in ("rootfs", "etc"):
                 os.rmdir(name, dir_fd=self.bundle_fd)

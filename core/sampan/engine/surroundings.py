@@ -14,30 +14,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.linux.fuse import Server
     from sampan.model.container import Record, RunOptions
-    from sampan.model.mount import Snapshot
+    from sampan.model.mount import MountOperation, Snapshot
 
 
-def mount_snapshot(snapshot: Snapshot, target: int) -> None:
-    """Execute the snapshot's operations; the result is mounted on the directory `target` (a descriptor)."""
-    if snapshot["helpers"]:
-        raise UnsupportedError(
-            f"storage driver {snapshot['driver']} needs a helper process", "this is not there yet"
-        )
+def mount_snapshot(snapshot: Snapshot, target: int) -> list[Server]:
+    """Execute the snapshot's operations; the result is mounted on the directory `target` (a descriptor).
+
+    The programs that serve it, if any, end when it is unmounted, and die with this process.
+    """
+    servers: list[Server] = []
     try:
         os.chdir(snapshot["directory"])
-        for operation in snapshot["mounts"]:
-            if operation["fstype"] == "overlay":
-                fd = mounts.overlay(
-                    operation["lower"],
-                    operation["upper"] or None,
-                    operation["work"] or None,
-                    [(key, value) for key, value in operation["options"]],
-                )
-            elif operation["fstype"] == "bind":
-                fd = mounts.clone_path(operation["source"], recursive=False)
-            else:
-                raise UnsupportedError(f"a mount of type {operation['fstype']} in a snapshot")
+        for operation in snapshot["helpers"]:
+            from sampan.linux import fuse
+
+            servers.append(fuse.serve(operation["argv"], target))
+        for mount in snapshot["mounts"]:
+            fd = _mount(mount)
             mounts.move(fd, target)
             os.close(fd)
     except OSError as error:
@@ -48,6 +43,20 @@ def mount_snapshot(snapshot: Snapshot, target: int) -> None:
         ) from None
     finally:
         os.chdir("/")
+    return servers
+
+
+def _mount(operation: MountOperation) -> int:
+    if operation["fstype"] == "overlay":
+        return mounts.overlay(
+            operation["lower"],
+            operation["upper"] or None,
+            operation["work"] or None,
+            [(key, value) for key, value in operation["options"]],
+        )
+    if operation["fstype"] == "bind":
+        return mounts.clone_path(operation["source"], recursive=False)
+    raise UnsupportedError(f"a mount of type {operation['fstype']} in a snapshot")
 
 
 def unmount(path: str) -> None:

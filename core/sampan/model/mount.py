@@ -24,10 +24,13 @@ class MountOperation(TypedDict):
 
 
 class HelperOperation(TypedDict):
-    """A program that serves the file system; it runs in the foreground and dies with the monitor."""
+    """A program that serves a FUSE file system, mounted before the mounts.
+
+    It runs in the foreground with `directory` as its working directory, is given the connection as its last
+    argument (/dev/fd/N, libfuse's form), and dies with the process that mounted it.
+    """
 
     argv: list[str]
-    target: str
 
 
 class Snapshot(TypedDict):

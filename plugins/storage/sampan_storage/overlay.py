@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sampan.drivers import Change, ConfigTable, LayerWriter
+    from sampan.linux.userns import IdMap
     from sampan.model.contract import DriverContext, Probe
     from sampan.model.mount import MountOperation, Snapshot
 
@@ -33,13 +34,35 @@ class Overlay:
     """The storage driver; see `sampan.drivers.StorageDriver`."""
 
     name = "overlay"
-    features = frozenset({"independent-layers"})
 
-    def __init__(self, root_fd: int) -> None:
-        self._root = root_fd
+    def __init__(self, root_fd: int, program: str = "") -> None:
+        """program: a fuse-overlayfs for containers with another id map, or "" for the one of PATH."""
+        self._root, self._program = root_fd, program
 
-    def prepare(self, key: str, chain: Sequence[str], *, readonly: bool = False) -> Snapshot:
+    @property
+    def features(self) -> frozenset[str]:
+        from sampan_storage import fuse_overlayfs
+
+        mapped = {"mapped-owners"} if fuse_overlayfs.find(self._program) else set[str]()
+        return frozenset({"independent-layers"} | mapped)
+
+    def prepare(
+        self,
+        key: str,
+        chain: Sequence[str],
+        *,
+        readonly: bool = False,
+        owners: IdMap | None = None,
+    ) -> Snapshot:
         """A snapshot over the chain (bottom first): directories are made, nothing is mounted."""
+        snapshot = self._prepare(key, chain, readonly)
+        if owners is not None:
+            from sampan_storage import fuse_overlayfs
+
+            fuse_overlayfs.serve(snapshot, self._program, owners)
+        return snapshot
+
+    def _prepare(self, key: str, chain: Sequence[str], readonly: bool) -> Snapshot:
         lower = list(chain[::-1])
         mode = self._root_mode(lower)
         if not lower or (readonly and len(lower) == 1):  # without an upper the kernel wants two
@@ -164,7 +187,7 @@ def _lost(key: str) -> NotFoundError:
 
 
 def sampan_storage_driver(context: DriverContext) -> Overlay:
-    return Overlay(context.root_fd)
+    return Overlay(context.root_fd, context.options["fuse_program"])
 
 
 def sampan_probe(context: DriverContext) -> Probe:
@@ -174,4 +197,6 @@ def sampan_probe(context: DriverContext) -> Probe:
 
 
 def sampan_config() -> ConfigTable:
-    return {}
+    return {
+        "fuse_program": (str, "", "the fuse-overlayfs that serves containers with another id map")
+    }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from sampan import files
 from sampan.errors import SampanError, UnsupportedError
-from sampan.linux import libc, mounts, overlay, userns
+from sampan.linux import fuse, libc, mounts, overlay, userns
 from sampan.model.contract import Probe
+from sampan_storage import fuse_overlayfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,45 +20,82 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-RANK = 100
+RANK, FUSE_RANK = 100, 50
+SECONDS = 20  # for a program that does not answer
 ANOTHER = (
     "keep the store on ext4, xfs or btrfs (--root), or use another driver (--storage-driver vfs)"
 )
 
 
 def probe(context: DriverContext) -> Probe:
-    """Mount an overlay in a child user namespace and do in it what containers do."""
+    """The kernel's overlay."""
+    return _probe(context, _mount, RANK)
+
+
+def probe_fuse(context: DriverContext) -> Probe:
+    """The program fuse-overlayfs, whatever its version."""
+    program = fuse_overlayfs.find(context.options["program"])
+    if not program:
+        wanted = context.options["program"] or fuse_overlayfs.PROGRAM
+        return Probe(False, f"{wanted} is not installed", "install the package fuse-overlayfs")
+    return _probe(context, lambda: _serve(program), FUSE_RANK)
+
+
+def _probe(context: DriverContext, mount: Callable[[], None], rank: int) -> Probe:
+    """Mount in a child user namespace, and do in it what containers do."""
     name = files.temporary_name()
     os.mkdir(name, 0o700, dir_fd=context.root_fd)
     try:
-        userns.run(context.idmap, lambda: _try(context.root_fd, name))
+        userns.run(context.idmap, lambda: _try(context.root_fd, name, mount))
     except SampanError as error:
-        return Probe(False, f"{error.what}: {error.why}" if error.why else error.what, error.hint)
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        if error.why == f"wait status {int(signal.SIGALRM)}":
+            why = f"it did not answer within {SECONDS} seconds"
+        return Probe(False, why, error.hint or ANOTHER)
     finally:
         userns.run(context.idmap, lambda: files.remove_tree(context.root_fd, name))
-    return Probe(True, rank=RANK)
+    return Probe(True, rank=rank)
 
 
-def _try(root: int, name: str) -> None:
+def _try(root: int, name: str, mount: Callable[[], None]) -> None:
     # a descriptor stays in the mount namespace it was opened in, the directory comes along
     os.fchdir(root)
     libc.unshare(libc.CLONE_NEWNS)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(SECONDS)
     top = files.open_directory(name)
-    for part in ("lower", "upper", "work"):
+    for part in ("lower", "upper", "work", "merged"):
         os.mkdir(part, 0o755, dir_fd=top)
     for part in ("lower/gone", "lower/moved"):
         os.close(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=top))
     os.fchdir(top)
-    merged = _step(
+    mount()
+    merged = files.open_directory("merged")
+    _step("set user attributes", lambda: os.setxattr(top, "user.overlay.probe", b"y"), ANOTHER)
+    _step("make a whiteout", lambda: _whiteout(merged, top), ANOTHER)
+    _step("rename a file", lambda: _rename(merged), ANOTHER)
+
+
+def _mount() -> None:
+    fd = _step(
         "mount an overlay",
         lambda: mounts.overlay(["lower"], "upper", "work", [("userxattr", None)]),
         "kernel 5.11 or newer is needed, on a file system that can be an upper directory; "
         + ANOTHER,
     )
-    _step("set user attributes", lambda: os.setxattr(top, "user.overlay.probe", b"y"), ANOTHER)
-    _step("make a whiteout", lambda: _whiteout(merged, top), ANOTHER)
-    _step("rename a file", lambda: _rename(merged), ANOTHER)
+    target = os.open("merged", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mounts.move(fd, target)
+    os.close(target)
+    merged = files.open_directory("merged")
     _step("make a file without a name", lambda: _nameless(merged), ANOTHER)
+    os.close(merged)
+
+
+def _serve(program: str) -> None:
+    target = os.open("merged", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    options = "lowerdir=lower,upperdir=upper,workdir=work,noacl"
+    fuse.serve([program, "-f", "-o", options], target)
+    os.close(target)
 
 
 def _step(what: str, action: Callable[[], T], fix: str) -> T:
