@@ -12,7 +12,10 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Owner = Callable[[int, int], tuple[int, int]]
+    Known = Callable[[os.stat_result], bool]
 
 CHUNK = 1 << 18
 # What the storage drivers note for themselves is no part of a file.
@@ -29,12 +32,18 @@ def entry(dir_fd: int, name: bytes) -> int | None:
         return None
 
 
-def same(one: int, other: int, *, times: bool = True) -> bool:
-    """Whether two entries (O_PATH descriptors) are equal; of directories without what is in them."""
+def same(one: int, other: int, *, times: bool = True, owner: Owner | None = None) -> bool:
+    """Whether two entries (O_PATH descriptors) are equal; of directories without what is in them.
+
+    owner: the owner (uid, gid) that `one` should have, of that of `other`; by default the same.
+    """
     first, second = os.fstat(one), os.fstat(other)
     if _identity(first) == _identity(second) and first.st_ctime_ns == second.st_ctime_ns:
         return True
+    wanted = (second.st_uid, second.st_gid)
     if _facts(first, times) != _facts(second, times):
+        return False
+    if (first.st_uid, first.st_gid) != (owner(*wanted) if owner else wanted):
         return False
     kind = stat.S_IFMT(first.st_mode)
     if kind == stat.S_IFLNK:
@@ -54,8 +63,6 @@ def _facts(status: os.stat_result, times: bool) -> tuple[int, ...]:
     size = status.st_size if kind in (stat.S_IFREG, stat.S_IFLNK) else 0
     return (
         status.st_mode,
-        status.st_uid,
-        status.st_gid,
         status.st_mtime_ns if times else 0,
         size,
         device,
@@ -111,13 +118,21 @@ def _full(fd: int) -> bytes:
     return data
 
 
-def trees(one: int, other: int, path: bytes = b"") -> Iterator[tuple[str, bytes]]:
+def trees(
+    one: int,
+    other: int,
+    path: bytes = b"",
+    *,
+    known: Known | None = None,
+    owner: Owner | None = None,
+) -> Iterator[tuple[str, bytes]]:
     """("A" | "C" | "D", path) for what the tree `one` has otherwise than the tree `other`.
 
     Both are directories; `sampan.drivers.Change` says what is told.  The order is that of a walk;
-    the root itself is compared without its time.
+    the root itself is compared without its time.  known: whether an entry of `one` is known to be as in
+    `other`.  owner: as for `same`.
     """
-    if not path and not same(one, other, times=False):
+    if not path and not same(one, other, times=False, owner=owner):
         yield "C", path
     mine, theirs = _names(one), _names(other)
     for name in sorted(mine | theirs):
@@ -125,7 +140,8 @@ def trees(one: int, other: int, path: bytes = b"") -> Iterator[tuple[str, bytes]
         first = entry(one, name)
         second = entry(other, name)
         try:
-            yield from _entries(first, second, below)
+            if first is None or second is None or not (known and known(os.fstat(first))):
+                yield from _entries(first, second, below, known, owner)
         finally:
             for fd in (first, second):
                 if fd is not None:
@@ -140,7 +156,13 @@ def _names(fd: int) -> set[bytes]:
         os.close(readable)
 
 
-def _entries(first: int | None, second: int | None, path: bytes) -> Iterator[tuple[str, bytes]]:
+def _entries(
+    first: int | None,
+    second: int | None,
+    path: bytes,
+    known: Known | None,
+    owner: Owner | None,
+) -> Iterator[tuple[str, bytes]]:
     if first is None:
         if second is not None:
             yield "D", path
@@ -152,10 +174,10 @@ def _entries(first: int | None, second: int | None, path: bytes) -> Iterator[tup
         return
     was = stat.S_ISDIR(os.fstat(second).st_mode)
     is_now = stat.S_ISDIR(os.fstat(first).st_mode)
-    if not same(first, second):
+    if not same(first, second, owner=owner):
         yield "C", path
     if is_now and was:
-        yield from trees(first, second, path)
+        yield from trees(first, second, path, known=known, owner=owner)
     elif is_now:
         yield from everything(first, path)
 

@@ -98,7 +98,9 @@ class Tree:
 
     def keeps(self, path: bytes) -> bool:
         """Whether this directory still has, or would have, what the layers below have at the path."""
-        implied = self._directories.get(path, ...) is None  # on the way of an entry, but none itself
+        implied = (
+            self._directories.get(path, ...) is None
+        )  # on the way of an entry, but none itself
         if self._own is None or (self._own.hides(path) and not implied):
             return False
         try:

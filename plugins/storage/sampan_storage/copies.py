@@ -14,6 +14,8 @@ import stat
 import time
 
 from sampan import files
+from sampan.drivers import Change
+from sampan.linux import compare
 from sampan.linux.clone import Cloner, can_reflink
 from sampan.linux.userns import IdMap
 from sampan_storage.layers import Layer, sweep, walk
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TICK = 0.02  # seconds in which two changes may get the same time
+MAX_INDEX = 1 << 28
 LARGE = 256 << 20  # bytes from which a copy is announced
 
 
@@ -85,6 +88,39 @@ def _index(tree: int) -> array.array[int]:
     if 0 <= time.time_ns() - latest < TICK * 1e9:
         time.sleep(TICK)
     return index
+
+
+def changes(root: int, key: str, layer: str) -> list[Change]:
+    """Where a snapshot differs from the layer that it was made of."""
+    try:
+        snapshot = files.open_directory(key, dir_fd=root)
+    except FileNotFoundError:
+        return []
+    index = array.array("Q")
+    index.frombytes(files.read(snapshot, "index", MAX_INDEX))
+    times = dict(zip(index[::2], index[1::2], strict=True))
+    tree = files.open_directory("root", dir_fd=snapshot)
+    below = files.open_directory(layer, dir_fd=root)
+    try:
+        found = compare.trees(
+            tree,
+            below,
+            known=lambda status: times.get(status.st_ino) == status.st_ctime_ns,
+            owner=_owners(snapshot),
+        )
+        return sorted((Change(*one) for one in found), key=lambda change: change.path)
+    finally:
+        for fd in (below, tree, snapshot):
+            os.close(fd)
+
+
+def _owners(snapshot: int) -> compare.Owner | None:
+    try:
+        told = json.loads(files.read(snapshot, "owners"))
+    except FileNotFoundError:
+        return None
+    uids, gids = (tuple((a, b, c) for a, b, c in told[kind]) for kind in ("uids", "gids"))
+    return IdMap(uids, gids).outside
 
 
 def usage(root: int, key: str) -> int:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
+MARKS = (
+    b".wh..wh..opq",
+    b".wh..opq",
+)  # of an opaque directory, beside its attribute, by fuse-overlayfs
+
 
 class Layer:
     """A layer that is being written: `fd` is its directory until the block ends."""
@@ -152,7 +157,7 @@ def _directory(
     fd: int, path: bytes, lower: Sequence[int], alone: bool, found: list[Change]
 ) -> None:
     """Compare a directory that is above and below. alone: nothing of the lower one shows through."""
-    names = sorted(map(os.fsencode, os.listdir(fd)))
+    names = sorted(name for name in map(os.fsencode, os.listdir(fd)) if name not in MARKS)
     if alone:
         found += [
             Change("D", below_path(path, name)) for name in overlay.names(lower, path) - set(names)
@@ -206,7 +211,7 @@ def _new(entry: int, path: bytes, found: list[Change]) -> None:
     fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=entry)
     try:
         for below, _, status in walk(fd):
-            if not overlay.is_whiteout(status):
+            if not overlay.is_whiteout(status) and below.rpartition(b"/")[2] not in MARKS:
                 found.append(Change("A", below_path(path, below)))
     finally:
         os.close(fd)
