@@ -65,7 +65,9 @@ def every_kind(top: int) -> None:
     put("d/a", "changed")
     os.unlink("d/b")
     put("d/new", "n")
-    os.unlink("e/1"), os.unlink("e/2"), os.rmdir("e")
+    os.unlink("e/1")
+    os.unlink("e/2")
+    os.rmdir("e")
     os.mkdir("e")
     put("e/2", "again")
     os.unlink("gone")
@@ -76,14 +78,19 @@ def every_kind(top: int) -> None:
     os.unlink("file")
     os.mkdir("file")
     put("file/now", "a directory")
-    os.unlink("dir/in"), os.rmdir("dir")
+    os.unlink("dir/in")
+    os.rmdir("dir")
     put("dir", "now a file")
     os.mkfifo("fifo")
     put("made", "m", 0o755)
     os.link("made", "made2")
-    os.mkdir("all"), os.mkdir("all/new"), put("all/new/x")
-    put("rw/r2", "r"), os.rename("rw/r2", "rw/r")  # as sed -i does
-    put("temporary"), os.unlink("temporary")
+    os.mkdir("all")
+    os.mkdir("all/new")
+    put("all/new/x")
+    put("rw/r2", "r")
+    os.rename("rw/r2", "rw/r")  # as sed -i does
+    put("temporary")
+    os.unlink("temporary")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind("sock")
 
@@ -131,7 +138,9 @@ def test_renames(store: Store) -> None:
             os.mkdir("moved")
             os.rename("mv/m", "moved/m")
             os.rmdir("mv")
-        put("x", "1"), put("y", "2"), os.rename("x", "y")
+        put("x", "1")
+        put("y", "2")
+        os.rename("x", "y")
         with open("y") as file:
             return outcome, file.read()
 
@@ -153,9 +162,11 @@ def test_other_owners(store: Store) -> None:
 
     def write(top: int) -> dict[str, tuple[int, int]]:
         os.chmod(".", 0o755)
-        os.setegid(1), os.seteuid(1)  # the container's root
+        os.setegid(1)
+        os.seteuid(1)  # the container's root
         put("new")
-        os.seteuid(0), os.setegid(0)
+        os.seteuid(0)
+        os.setegid(0)
         os.chown("root", 8, 9)
         return {
             name: (os.stat(name).st_uid, os.stat(name).st_gid) for name in sorted(os.listdir("."))
