@@ -53,6 +53,10 @@ class Supervisor:
         self.bundle_fd = files.open_directory(plan["bundle"])
         self.record: Record = json.loads(files.read(self.dir_fd, "record.json"))
         self.options = self.record["options"]
+        self._idmap: IdMap | None = None
+        self._owner: tuple[int, int] | None = None
+        if "idmap" in self.record:
+            self._own_map()
         self.tty: bool = self.options["tty"]
         self._fds = fds  # the client's stdin, stdout, stderr, then what it preserves
         self._kept = fds[3:]
@@ -62,6 +66,14 @@ class Supervisor:
         self._error = ""
         self._deadline: float | None = None
         self._late = False  # killed by --timeout, which podman tells as -1
+
+    def _own_map(self) -> None:
+        """A container in a nested user namespace; what is made for it here belongs to its root, if it has one."""
+        from sampan.engine import idmaps
+
+        self._idmap = idmaps.of_record(self.record)
+        if self._idmap is not None and self._idmap.has(0, 0):
+            self._owner = self._idmap.outside(0, 0)
 
     def run(self) -> None:
         started = stamp(time.time_ns())
@@ -113,6 +125,7 @@ class Supervisor:
             self.record,
             spec["hostname"],
             host_network=self.network.namespace == "host",
+            owner=self._owner,
         )
         spec = self._finish(spec)
         files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
@@ -127,16 +140,17 @@ class Supervisor:
     def _finish(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Fill in what only the mounted root tells."""
         root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
+        groups = [group for group in self.options["group_add"] if group != oci.KEEP_GROUPS]
         try:
             user = users.resolve(
                 self.options["user"],
-                surroundings.passwd(root, self.bundle_fd, self.options),
+                surroundings.passwd(root, self.bundle_fd, self.options, self._owner),
                 paths.read_in_root(root, "/etc/group"),
-                self.options["group_add"],
-                gid_count=self.engine.idmap.gid_count(),
+                groups,
+                gid_count=(self._idmap or self.engine.idmap).gid_count(),
             )
             surroundings.check_workdir(root, self.options, spec)
-            surroundings.link_mtab(root)
+            surroundings.link_mtab(root, self._owner)
             if self.options["tz"]:
                 self._set_zone(root)
         finally:
@@ -145,7 +159,8 @@ class Supervisor:
             rows, columns = self.plan["size"]
             spec["process"]["consoleSize"] = {"height": rows, "width": columns}
         explicit = any(word.startswith("HOME=") for word in spec["process"]["env"])
-        return oci.finish(spec, user, explicit_home=explicit)
+        keep = oci.KEEP_GROUPS in self.options["group_add"]
+        return oci.finish(spec, user, explicit_home=explicit, keep_groups=keep)
 
     def _set_zone(self, root: int) -> None:
         """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""
