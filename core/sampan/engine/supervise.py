@@ -272,6 +272,10 @@ class Supervisor:
             processes.send_signal(pidfd, message["number"])
         elif kind == "resize" and self.tty:
             terminal.set_size(self._master, message["rows"], message["columns"])
+        elif kind == "root":
+            root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
+            send(sock, {"kind": "root"}, [root])
+            os.close(root)
         elif kind == "attach":
             streams.clients.append(Client(sock, fds, message["stdin"] and streams.stdin >= 0))
 
