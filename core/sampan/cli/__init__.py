@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 VERBS = {  # name: (module, one line)
     "attach": ("attach", "Attach to the streams of a running container"),
+    "commit": ("commit", "Make an image of a container's changes"),
     "create": ("create", "Create a container without starting it"),
+    "diff": ("diff", "Show what a container or image changes"),
     "exec": ("exec", "Run a further command in a running container"),
+    "export": ("export", "Write a container's file system as a tar archive"),
     "history": ("history", "Show the history of an image"),
     "image": ("image", "Manage images"),
     "images": ("images", "List images"),
+    "import": ("import_image", "Make an image of a tar archive"),
     "info": ("info", "Show what sampan found and chose on this machine"),
     "inspect": ("inspect", "Show containers and images in detail"),
     "kill": ("kill", "Send a signal to containers"),
@@ -45,9 +49,12 @@ VERBS = {  # name: (module, one line)
 }
 CONTAINER = {  # sampan container NAME: module
     "attach": "attach",
+    "commit": "commit",
     "create": "create",
+    "diff": "diff",
     "exec": "exec",
     "exists": "exists",
+    "export": "export",
     "inspect": "inspect",
     "kill": "kill",
     "list": "ps",

@@ -88,7 +88,9 @@ def _writer(
     storage = container.record["storage"]
     driver = engine.driver("storage", storage["driver"])
     notes = LayerStore(engine.root_fd, driver, engine.idmap).truth(storage["chain"])
-    mapping = storage.get("owners") if container.state != "running" else None
+    mapping = None
+    if container.state != "running" and not engine.idmap.single:
+        mapping = container.record.get("idmap")
     return TarWriter(
         write,
         pack.source_date_epoch() if layer else None,

@@ -178,7 +178,7 @@ def _layers(image: Image, top: LayerSource, chosen: CommitOptions) -> list[dict[
     mine = {"mediaType": top.media_type, "digest": top.digest, "size": top.size}
     below = [] if chosen["squash"] else [dict(layer.document) for layer in image.layers]
     return [
-        {**layer, "mediaType": media_type(layer["mediaType"], chosen["format"])}
+        {**layer, "mediaType": media_type(str(layer["mediaType"]), chosen["format"])}
         for layer in [*below, mine]
     ]
 

@@ -103,8 +103,13 @@ def _compare(
         with mounted.snapshots(engine, [*ready, *made], produce) as reading:
             found = [change for change in _told(reading) if change.path]
     finally:
-        userns.run(engine.idmap, lambda: [engine.storage.remove(key) for key in keys])
+        userns.run(engine.idmap, lambda: _remove(engine, keys))
     return sorted(found, key=lambda change: change.path)
+
+
+def _remove(engine: Engine, keys: Sequence[str]) -> None:
+    for key in keys:
+        engine.storage.remove(key)
 
 
 def _tell(out: int, found: Iterable[tuple[str, bytes]]) -> None:

@@ -92,10 +92,7 @@ def _child(
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         libc.setns(pidfd, libc.CLONE_NEWUSER)
         os.close(pidfd)
-        own = idmaps.of_record(container.record)
-        if own is None or own.has(0, 0):
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
+        idmaps.become_root(container.record)
         process = _process(engine, container, spec, chosen)
         runtime = engine.driver("runtime", container.record["runtime"])
         keep = tuple(range(3, 3 + chosen["preserve_fds"]))

@@ -77,6 +77,14 @@ def of_record(record: Record) -> IdMap | None:
     return userns.from_json(told) if told else None
 
 
+def become_root(record: Record) -> None:
+    """Root of the container's user namespace, which this process has joined, if its map has a root."""
+    own = of_record(record)
+    if own is None or own.has(0, 0):
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+
 def owners(engine: Engine, record: Record) -> IdMap | None:
     """How the storage driver is to show owners: with one id there is nothing to translate."""
     return None if engine.idmap.single else of_record(record)

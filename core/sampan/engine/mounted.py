@@ -16,6 +16,7 @@ import signal
 import sys
 
 from sampan import files
+from sampan.engine import idmaps
 from sampan.errors import InUseError, SampanError, from_report, to_report
 from sampan.linux import libc, mounts, paths, processes, userns
 
@@ -156,12 +157,15 @@ def _mount(place: str, wanted: Sequence[Snapshot]) -> list[int]:
 
 
 def container(engine: Engine, found: Container, produce: Callable[[int, int], object]) -> Reading:
-    """A child that has the root of the container: `produce(root, out)`."""
+    """A child that has the root of the container: `produce(root, out)`.
+
+    Owners are those of the store's user namespace if it does not run, else those of the container's.
+    """
     if found.state == "running":
         return _running(engine, found, produce)
-    storage = found.record["storage"]
-    driver = engine.driver("storage", storage["driver"])
-    snapshot = driver.prepare(storage["key"], storage["chain"])
+    from sampan.engine.run import prepare_again
+
+    snapshot = prepare_again(engine, found.record)
     return snapshots(engine, [snapshot], lambda roots, out: produce(roots[0], out))
 
 
@@ -184,8 +188,7 @@ def _running(engine: Engine, found: Container, produce: Callable[[int, int], obj
     def child(out: int) -> None:
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         libc.setns(pidfd, libc.CLONE_NEWUSER)
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        idmaps.become_root(found.record)
         processes.die_with_parent()
         flags = os.O_RDONLY | os.O_DIRECTORY
         root = paths.openat2(fds[0], ".", flags, paths.RESOLVE_BENEATH)

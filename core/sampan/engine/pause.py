@@ -12,12 +12,13 @@ import json
 import os
 import signal
 
+from sampan.engine import idmaps
 from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import libc, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from sampan.engine import Engine
     from sampan.store.containers import Container
@@ -26,7 +27,7 @@ ROUNDS = 50
 
 
 @contextlib.contextmanager
-def paused(engine: Engine, container: Container, wanted: bool = True) -> Iterator[None]:
+def paused(engine: Engine, container: Container, wanted: bool = True) -> Generator[None, None, None]:
     """The container's processes stand still in the block; one that does not run needs nothing."""
     run = container.run
     if not wanted or container.state != "running" or run is None:
@@ -43,7 +44,7 @@ def paused(engine: Engine, container: Container, wanted: bool = True) -> Iterato
     if pid == 0:
         os.close(hold)
         os.close(told)
-        _child(pidfd, run["pid"], hold_read, tell)
+        _child(container, pidfd, run["pid"], hold_read, tell)
     for fd in (hold_read, tell, pidfd):
         os.close(fd)
     try:
@@ -57,14 +58,13 @@ def paused(engine: Engine, container: Container, wanted: bool = True) -> Iterato
         os.close(told)
 
 
-def _child(pidfd: int, first: int, hold: int, tell: int) -> None:
+def _child(container: Container, pidfd: int, first: int, hold: int, tell: int) -> None:
     stopped: dict[int, int] = {}
     try:
         os.setpgid(0, 0)  # an interrupt at the terminal is the caller's
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         libc.setns(pidfd, libc.CLONE_NEWUSER)
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        idmaps.become_root(container.record)
         _stop(os.stat(f"/proc/{first}/ns/pid").st_ino, stopped)
         os.write(tell, b"null")
         os.read(hold, 1)

@@ -14,7 +14,7 @@ from sampan.store.metadata import RESERVED, without_set_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sampan.drivers import Change
     from sampan.store.sidecar import Extra
@@ -92,14 +92,14 @@ class Truth:
         return extra if extra is not None and extra.type == kind else None
 
 
-def inside_owners(mapping: Mapping[str, Iterable[tuple[int, int, int]]]) -> Owners:
+def inside_owners(mapping: Mapping[str, Sequence[Sequence[int]]]) -> Owners:
     """Turns owners as the store sees them into those inside a container of another id map.
 
     mapping: {"uids": [(inside, outside, count)...], "gids": ...}; an id that is not in it stays.
     """
     uids, gids = list(mapping["uids"]), list(mapping["gids"])
 
-    def turn(number: int, extents: list[tuple[int, int, int]]) -> int:
+    def turn(number: int, extents: Sequence[Sequence[int]]) -> int:
         for inside, outside, count in extents:
             if outside <= number < outside + count:
                 return inside + number - outside
