@@ -42,6 +42,7 @@ VERBS = {  # name: (module, one line)
     "run": ("run", "Run a command in a new container"),
     "start": ("start", "Start containers"),
     "stop": ("stop", "Stop containers"),
+    "system": ("system", "Show what takes space, and remove what is not needed"),
     "tag": ("tag", "Give an image another name"),
     "untag": ("untag", "Take names from an image"),
     "version": ("version", "Show the version"),

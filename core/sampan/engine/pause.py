@@ -27,7 +27,9 @@ ROUNDS = 50
 
 
 @contextlib.contextmanager
-def paused(engine: Engine, container: Container, wanted: bool = True) -> Generator[None, None, None]:
+def paused(
+    engine: Engine, container: Container, wanted: bool = True
+) -> Generator[None, None, None]:
     """The container's processes stand still in the block; one that does not run needs nothing."""
     run = container.run
     if not wanted or container.state != "running" or run is None:
