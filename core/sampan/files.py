@@ -146,6 +146,18 @@ def unlink(dir_fd: int, name: str) -> bool:
     return True
 
 
+def discard(dir_fd: int, name: str) -> None:
+    """Remove a tree, first its name, so that half of it is never taken for all; one that is not there is no error."""
+    doomed = temporary_name()
+    try:
+        os.rename(name, doomed, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except FileNotFoundError:
+        return
+    except OSError:  # a full disk may refuse the rename
+        doomed = name
+    remove_tree(dir_fd, doomed)
+
+
 def remove_tree(dir_fd: int, name: str | bytes) -> None:
     """Remove a tree without following a link, whatever its directories' modes and its depth.
 

@@ -14,7 +14,7 @@ import pytest
 from sampan import files
 from sampan.drivers import DriverContext
 from sampan.errors import NotFoundError
-from sampan.linux import mounts, overlay, userns
+from sampan.linux import compare, mounts, overlay, userns
 from sampan_storage.overlay import sampan_config, sampan_probe, sampan_storage_driver
 from store.conftest import Store, make_store, own_map, scan
 from tarmaker import d, f, opq, wh
@@ -78,8 +78,7 @@ def test_changes_stay_in_the_snapshot(store: Store) -> None:
     assert store.view(keys)[b"etc/a"].content == b"1"
     changes = store.inside(lambda: [tuple(c) for c in store.driver.changes("c-1", keys)])
     assert changes == [
-        ("C", b"etc"), ("C", b"etc/a"), ("C", b"root"), ("D", b"root/test"), ("C", b"srv"),
-        ("A", b"srv/test"),
+        ("C", b"etc/a"), ("C", b"root"), ("D", b"root/test"), ("C", b"srv"), ("A", b"srv/test"),
     ]  # fmt: skip
     userns.run(store.idmap, lambda: store.driver.remove("c-1"))
     userns.run(store.idmap, lambda: store.driver.remove("c-1"))
@@ -271,3 +270,84 @@ def test_what_a_killed_remover_has_left_goes_with_the_next(store: Store) -> None
     store.inside(lambda: store.driver.remove("c-1"))
     names = os.listdir(store.path / "overlay")
     assert left not in names and len(names) == 2, "the one whose maker lives is left alone"
+
+
+def changes_of(store: Store, keys: list[str], change: Any) -> list[tuple[str, bytes]]:
+    in_snapshot(store, store.driver.prepare("c-1", keys), change)
+    found: list[tuple[str, bytes]] = store.inside(
+        lambda: [tuple(c) for c in store.driver.changes("c-1", keys)]
+    )
+    return found
+
+
+def test_what_is_told_of_changes_is_what_differs(store: Store) -> None:
+    base = [
+        d("a"), f("a/same", "same"), f("a/mode", "x"), f("a/text", "one"), d("tree"), f("tree/x", "x"),
+        d("tree/sub"), f("tree/sub/y", "y"), d("gone"), f("gone/z", "z"), d("wide"), f("wide/w", "w"),
+    ]  # fmt: skip
+    keys, _ = store.unpack(base)
+
+    def change(top: int) -> None:
+        os.fchdir(top)
+        for name in ("a/same", "a/text"):  # opened for writing, so copied up
+            with open(name, "r+b"):
+                pass
+        os.chmod("a/mode", 0o4755)
+        times = os.stat("a/text")
+        with open("a/text", "r+b") as file:
+            file.write(b"two")
+        os.utime("a/text", ns=(times.st_mtime_ns, times.st_mtime_ns))  # the content alone differs
+        subprocess.run(["rm", "-r", "gone", "tree"], check=True)
+        os.makedirs("tree/sub")
+        put(top, "tree/sub/new", b"n")
+        subprocess.run(["rm", "-r", "wide"], check=True)
+        put(top, "wide", b"a file now")
+        os.makedirs("more/below")
+        os.setxattr("a", "user.mine", b"1")
+
+    found = changes_of(store, keys, change)
+    assert found == [
+        ("C", b"a"), ("C", b"a/mode"), ("C", b"a/text"), ("D", b"gone"), ("A", b"more"), ("A", b"more/below"),
+        ("C", b"tree"), ("C", b"tree/sub"), ("A", b"tree/sub/new"), ("D", b"tree/sub/y"), ("D", b"tree/x"),
+        ("C", b"wide"),
+    ]  # fmt: skip
+
+
+def test_the_root_is_a_change_only_when_its_metadata_is(store: Store) -> None:
+    keys, _ = store.unpack([f("a", "1")])
+    assert changes_of(store, keys, lambda top: put(top, "b", b"")) == [("A", b"b")]
+    found = changes_of(store, keys, lambda top: os.fchmod(top, 0o700))
+    assert found == [("C", b""), ("A", b"b")]
+
+
+def test_two_merged_trees_tell_the_same_as_the_driver(store: Store) -> None:
+    keys, _ = store.unpack(
+        [d("d"), f("d/x", "x"), f("gone", "g"), f("was", "file"), f("kept", "k")]
+    )
+
+    def change(top: int) -> None:
+        os.fchdir(top)
+        os.unlink("gone")
+        os.unlink("was")
+        os.makedirs("was/a")
+        os.symlink("x", "d/link")
+        with open("kept", "r+b"):
+            pass
+
+    found = changes_of(store, keys, change)
+    snapshots = [store.driver.prepare(f"c-{n}", keys, readonly=n == 2) for n in (1, 2)]
+
+    def both() -> list[tuple[str, bytes]]:
+        tops: list[int] = []
+        for snapshot in snapshots:
+            operation = snapshot["mounts"][0]
+            os.chdir(snapshot["directory"])
+            upper, work = operation["upper"] or None, operation["work"] or None
+            options = [*map(tuple, operation["options"])]
+            tops.append(mounts.overlay(operation["lower"], upper, work, options))
+        return sorted((c for c in compare.trees(tops[0], tops[1]) if c[1]), key=lambda one: one[1])
+
+    assert store.inside(both) == found
+    assert found == [
+        ("C", b"d"), ("A", b"d/link"), ("D", b"gone"), ("C", b"was"), ("A", b"was/a"),
+    ]  # fmt: skip

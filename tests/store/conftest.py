@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from sampan import files
+from sampan.engine.surroundings import mount_snapshot
 from sampan.linux import libc, mounts, userns
 from sampan.linux.userns import IdMap
 from sampan.model.contract import DriverContext
 from sampan.store.layers import LayerSource, LayerStore
-from sampan_storage.overlay import sampan_storage_driver
+from sampan_storage import fuse_overlayfs, overlay, vfs
 from tarmaker import E, digest, tar
 
 Layer = bytes | Sequence[E | bytes]
@@ -32,8 +33,8 @@ class Store:
         self.path, self.idmap, self.name = path, idmap, name
         self.root_fd = files.open_directory(str(path))
         self.driver_fd = files.open_directory(name, dir_fd=self.root_fd, create=True)
-        context = DriverContext(self.driver_fd, str(path), idmap, {}, lambda text: None)
-        make: Any = sampan_storage_driver if name == "overlay" else plain_driver()
+        make, options = DRIVERS[name]() if name in DRIVERS else (plain_driver(), {})
+        context = DriverContext(self.driver_fd, str(path), idmap, options, lambda text: None)
         self.driver = make(context)
         self.layers = LayerStore(self.root_fd, self.driver, idmap)
 
@@ -68,14 +69,13 @@ class Store:
 
     def view(self, keys: Sequence[str]) -> dict[bytes, Any]:
         """What a container on these layers sees: path -> node."""
-        if self.name != "overlay":
+        if self.name == "plain":
             whole = f"{self.name}/{keys[-1]}"
             top = files.open_directory(whole, dir_fd=self.root_fd) if keys else -1
             tree: dict[bytes, Any] = self.inside(lambda: scan(top) if keys else {})
             return tree
         snapshot = self.driver.prepare("c-view", keys, readonly=True)
-        lower = snapshot["mounts"][0]["lower"]
-        seen: dict[bytes, Any] = self.inside(lambda: _merged(snapshot["directory"], lower))
+        seen: dict[bytes, Any] = self.inside(lambda: scan(mounted(snapshot, self.path)))
         return seen
 
     def inside(self, action: Any) -> Any:
@@ -123,26 +123,33 @@ class Store:
 
 
 class Node(tuple[Any, ...]):
-    """(kind, mode, uid, gid, mtime in ns, content: bytes, link text, or None)."""
+    """(kind, mode, uid, gid, mtime in ns, content: bytes, link text, or None, attributes, first name of the file)."""
 
     kind = property(lambda self: self[0])
     mode = property(lambda self: self[1])
     owner = property(lambda self: self[2:4])
     mtime_ns = property(lambda self: self[4])
     content = property(lambda self: self[5])
+    xattrs = property(lambda self: dict(self[6]))
+    first = property(lambda self: self[7])
 
 
-def _merged(directory: str, lower: list[str]) -> dict[bytes, Any]:
-    os.chdir(directory)
-    fd = mounts.overlay(lower, None, None, [("userxattr", None)])
-    return scan(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd))
+def mounted(snapshot: Any, place: Path) -> int:
+    """A descriptor of the snapshot's root, mounted on a directory in this process's mount namespace."""
+    os.umask(0o022)
+    mounts.change_propagation("/", mounts.MS_PRIVATE)
+    os.makedirs(place / "merged", exist_ok=True)
+    target = os.open(place / "merged", os.O_PATH | os.O_DIRECTORY)
+    mount_snapshot(snapshot, target)
+    return os.open(place / "merged", os.O_RDONLY | os.O_DIRECTORY)
 
 
 def scan(top: int) -> dict[bytes, Any]:
     found: dict[bytes, Any] = {}
+    names: dict[int, bytes] = {}
 
     def visit(fd: int, prefix: bytes) -> None:
-        for name in os.listdir(fd):
+        for name in sorted(os.listdir(fd)):
             raw = os.fsencode(name)
             status = os.stat(raw, dir_fd=fd, follow_symlinks=False)
             kind = {
@@ -164,6 +171,8 @@ def scan(top: int) -> dict[bytes, Any]:
                     status.st_gid,
                     status.st_mtime_ns,
                     content,
+                    attributes(fd, raw),
+                    names.setdefault(status.st_ino, path) if kind == "f" else b"",
                 )
             )
             if kind == "d":
@@ -173,6 +182,35 @@ def scan(top: int) -> dict[bytes, Any]:
 
     visit(top, b"")
     return found
+
+
+def attributes(fd: int, name: bytes) -> tuple[tuple[str, bytes], ...]:
+    """What a container would see: not what drivers keep for themselves."""
+    os.fchdir(fd)
+    keys = [
+        key
+        for key in os.listxattr(name, follow_symlinks=False)
+        if not key.startswith(("user.overlay.", "user.fuseoverlayfs."))
+    ]
+    return tuple((key, os.getxattr(name, key, follow_symlinks=False)) for key in sorted(keys))
+
+
+def overlay_driver() -> Any:
+    return overlay.sampan_storage_driver, {"fuse_program": ""}
+
+
+def fuse_driver() -> Any:
+    if not fuse_overlayfs.find("") or not os.access("/dev/fuse", os.W_OK):
+        pytest.skip("fuse-overlayfs or /dev/fuse is not there")
+    return fuse_overlayfs.sampan_storage_driver, {"program": ""}
+
+
+def vfs_driver() -> Any:
+    return vfs.sampan_storage_driver, {}
+
+
+DRIVERS = {"overlay": overlay_driver, "fuse-overlayfs": fuse_driver, "vfs": vfs_driver}
+MAPS = ["own", "single"]
 
 
 def own_map() -> IdMap:
@@ -202,11 +240,13 @@ def make_store(path: Path, idmap: IdMap, name: str = "overlay") -> Store:
     return Store(path, idmap, name)
 
 
-@pytest.fixture(params=["own", "single"])
+@pytest.fixture(params=[f"{driver}-{ids}" for driver in DRIVERS for ids in MAPS])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    idmap = own_map() if request.param == "own" else single_map()
-    if request.param == "own" and idmap.single:
+    """Every driver, in both id modes."""
+    driver, _, ids = request.param.rpartition("-")
+    idmap = own_map() if ids == "own" else single_map()
+    if ids == "own" and idmap.single:
         pytest.skip("this user has no subordinate ids")
-    made = make_store(tmp_path / "store", idmap)
+    made = make_store(tmp_path / "store", idmap, driver)
     yield made
     made.destroy()

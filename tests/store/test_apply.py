@@ -154,7 +154,7 @@ def test_refused_by_name(store: Store, layer: list[E]) -> None:
         store.unpack(layer)
     assert layer[-1].name.decode() in str(caught.value)
     assert store.layers.present() == [] and store.leftovers() == []
-    assert os.listdir(store.path / "overlay") == []
+    assert os.listdir(store.path / store.name) == []
 
 
 def test_names_stay_inside(store: Store, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_directories_that_no_entry_names_are_as_below(store: Store) -> None:
     assert (seen[b"a/b"].mode, seen[b"a/b"].mtime_ns) == (0o2750, 8 * 10**9)
     assert seen[b"a/new"].mode == 0o755
     for key in keys:
-        assert os.stat(store.path / "overlay" / key).st_mode & 0o7777 == 0o711
+        assert os.stat(store.path / store.name / key).st_mode & 0o7777 == 0o711
 
 
 def test_times_to_the_nanosecond(store: Store) -> None:
@@ -264,7 +264,7 @@ def test_attributes(store: Store) -> None:
     ]
     keys, notices = store.unpack([d("opaque"), f("opaque/below", "x")], layer)
     assert len(notices) == 1 and notices[0].startswith("2 files have attributes")
-    where = str(store.path / "overlay" / keys[1])
+    where = str(store.path / store.name / keys[1])
 
     def read() -> list[Any]:
         return [
@@ -314,7 +314,7 @@ def test_owner_outside_the_map(store: Store) -> None:
         store.unpack(layer)
     text = str(caught.value)
     assert "b:" in text and "1234567:5" in text and str(store.idmap.count()) in text
-    assert store.layers.present() == [] and os.listdir(store.path / "overlay") == []
+    assert store.layers.present() == [] and os.listdir(store.path / store.name) == []
 
 
 def sparse_old_gnu(name: bytes) -> bytes:
@@ -368,7 +368,7 @@ def test_sparse_files_become_holes(store: Store) -> None:
     blocks = [sparse_old_gnu(b"old")]
     blocks += [sparse_pax(b"v" + v.replace(".", "").encode(), v) for v in ("0.0", "0.1", "1.0")]
     keys, _ = store.unpack([*blocks, f("after", "x")])
-    directory = store.path / "overlay" / keys[0]
+    directory = store.path / store.name / keys[0]
     for name in names:
         path = directory / os.fsdecode(name)
         status = path.stat()

@@ -99,7 +99,7 @@ def seen(store: Store, keys: Sequence[str]) -> Tree:
 
 
 @given(st.lists(st.lists(entries, max_size=6), min_size=1, max_size=4))
-@pytest.mark.parametrize("driver", ["overlay", "plain"])
+@pytest.mark.parametrize("driver", ["overlay", "vfs", "plain"])
 @settings(max_examples=60, deadline=None, phases=QUICK, suppress_health_check=list(HealthCheck))
 def test_model(driver: str, layers: list[list[E]]) -> None:
     chain = [plain(layer) for layer in layers]
@@ -124,7 +124,7 @@ def rewritten(store: Store, key: str) -> bytes:
     def write() -> bytes:
         parts: list[bytes] = []
         writer = TarWriter(parts.append)
-        top = files.open_directory(f"overlay/{key}", dir_fd=store.root_fd)
+        top = files.open_directory(f"{store.name}/{key}", dir_fd=store.root_fd)
         writer.tree(top)
         writer.close()
         return b"".join(parts)
@@ -134,6 +134,8 @@ def rewritten(store: Store, key: str) -> bytes:
 
 
 def test_what_is_written_reads_back(store: Store) -> None:
+    if store.name == "vfs":
+        pytest.skip("a layer's directory has what is below the layer, too")
     ids = [] if store.idmap.single else [f("owned", "o", uid=7, gid=8, mode=0o4755)]
     layer = [
         d("d", 0o1777, mtime=99), f("d/" + "n" * 200, "long"), f(b"caf\xe9\n", "bytes"), *ids,
@@ -230,7 +232,7 @@ def test_owners_are_those_of_the_map(tmp_path: Path) -> None:
     )
     view = store.view(keys)
     assert [view[p].owner for p in (b"h", b"h/x", b"h/l")] == [(1000, 1000), (1000, 33), (5, 6)]
-    outside = os.lstat(store.path / "overlay" / keys[0] / "h" / "x")
+    outside = os.lstat(store.path / store.name / keys[0] / "h" / "x")
     assert outside.st_uid == idmap.uids[1][1] + 999
     userns.run(idmap, lambda: store.driver.remove(keys[0]))
     store.destroy()

@@ -13,6 +13,7 @@ import stat
 from sampan.linux.paths import O_PATH, RESOLVE_BENEATH, openat2
 
 OPAQUE = "user.overlay.opaque"
+OPAQUE_BY_FUSE = "user.fuseoverlayfs.opaque"  # as fuse-overlayfs marks them; it reads both
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 TYPE_CHECKING = False
@@ -34,10 +35,13 @@ def is_whiteout(status: os.stat_result) -> bool:
 
 def is_opaque(fd: int) -> bool:
     """Whether the directory (not an O_PATH descriptor) hides what is below it."""
-    try:
-        return os.getxattr(fd, OPAQUE) == b"y"
-    except OSError:
-        return False
+    for name in (OPAQUE, OPAQUE_BY_FUSE):
+        try:
+            if os.getxattr(fd, name) == b"y":
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def lookup(stack: Sequence[int], path: bytes, flags: int = O_PATH) -> int | None:

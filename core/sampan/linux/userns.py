@@ -45,6 +45,25 @@ class IdMap:
             first <= gid < first + count for first, _, count in self.gids
         )
 
+    def outside(self, uid: int, gid: int) -> tuple[int, int]:
+        """The ids outside of those inside. LookupError: one has none."""
+        return _translate(self.uids, uid), _translate(self.gids, gid)
+
+    def inverse(self) -> IdMap:
+        """Outside as inside."""
+        return IdMap(_swapped(self.uids), _swapped(self.gids))
+
+
+def _translate(extents: tuple[Extent, ...], number: int) -> int:
+    for inside, outside, count in extents:
+        if inside <= number < inside + count:
+            return outside + number - inside
+    raise LookupError(number)
+
+
+def _swapped(extents: tuple[Extent, ...]) -> tuple[Extent, ...]:
+    return tuple((outside, inside, count) for inside, outside, count in extents)
+
 
 def is_host_root() -> bool:
     """Root of the initial user namespace; uid 0 of a container is an ordinary user."""

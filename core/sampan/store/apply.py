@@ -33,11 +33,11 @@ from sampan.store.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sampan.drivers import LayerWriter
     from sampan.linux.userns import IdMap
-    from sampan.store.sidecar import SidecarWriter
+    from sampan.store.sidecar import Extra, SidecarWriter
     from sampan.store.tar import TarReader
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,6 +50,7 @@ class Applier:
     """Applies entries below the directory `root`.
 
     stack: gives the directories of the layers below, topmost first; it may wait for them.
+    inherited: of a directory that holds the layers below, what is kept aside for them.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class Applier:
         idmap: IdMap,
         sidecar: SidecarWriter,
         stack: Callable[[], list[int]],
+        inherited: Mapping[bytes, Extra],
     ) -> None:
-        self._sidecar, self._stack = sidecar, stack
+        self._sidecar, self._stack, self._inherited = sidecar, stack, inherited
         self._meta = Metadata(idmap, sidecar)
         self.tree = Tree(root, writer, sidecar.forget)
         self._kinds = {
@@ -80,6 +82,9 @@ class Applier:
             except OSError as error:
                 raise _explain(entry, error) from error
         self.tree.finish(self._stack)
+        for path, extra in self._inherited.items():
+            if self.tree.keeps(path):
+                self._sidecar.add_extra(path, extra)
         self._sidecar.flush()
 
     def notices(self) -> dict[str, int]:
@@ -178,7 +183,7 @@ class Applier:
         except FileNotFoundError:
             pass
         else:
-            if not overlay.is_whiteout(earlier):
+            if not (overlay.is_whiteout(earlier) or self.tree.is_foreign(path)):
                 self.tree.make_room(parent, base, path)
         self._meta.device(entry, path)
 
@@ -193,7 +198,7 @@ class Applier:
             status = os.stat(name, dir_fd=source, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             pass
-        if status is None or overlay.is_whiteout(status):
+        if status is None or overlay.is_whiteout(status) or self.tree.is_foreign(target):
             self._copy_up(entry, target, parent, base, path)
             return
         if stat.S_ISDIR(status.st_mode):

@@ -47,6 +47,7 @@ class Job:
         self.layer = contextlib.ExitStack()  # the driver's context alone: left first, and well
         self.channel: socket.socket
         self.pid = self.pidfd = self.sidecar_fd = -1
+        self.inherited_fd = -1  # the parent's sidecar, where a layer's directory holds its parent's
         self.sidecar_name = ""
         self.waits = False  # for the layers below
         self.alone = False  # a thread that inflates gains only while the other processor idles

@@ -18,6 +18,8 @@ class Own:
 
     def __init__(self) -> None:
         self.paths: set[bytes] = set()
+        self._whiteouts: set[bytes] = set()
+        self._opaque: set[bytes] = set()
 
     def forget(self, path: bytes) -> None:
         """The path and all below it are gone."""
@@ -28,6 +30,7 @@ class Own:
         """Remove what is of the layers below: all of it, or what a directory of this layer has of
         them.
         """
+        self._whiteouts.add(path)
         if path not in self.paths:
             files.remove_tree(dir_fd, base)
             return
@@ -41,5 +44,13 @@ class Own:
 
     def prune(self, fd: int, path: bytes) -> None:
         """Remove from the directory `path` what no entry of this layer made."""
+        self._opaque.add(path)
         for name in map(os.fsencode, os.listdir(fd)):
             self.whiteout(fd, name, path + b"/" + name if path else name)
+
+    def hides(self, path: bytes) -> bool:
+        """Whether this layer replaced or removed what the layers below have at the path."""
+        if path in self.paths or path in self._whiteouts:
+            return True
+        above = [path[:index] for index in range(len(path)) if path[index : index + 1] == b"/"]
+        return any(parent in self._whiteouts or parent in self._opaque for parent in (b"", *above))

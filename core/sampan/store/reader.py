@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 
+from sampan import files
 from sampan.store import apply, confine, records, sidecar
 from sampan.store.decompress import Source
 from sampan.store.tar import TarReader
@@ -45,6 +46,10 @@ def _unpack(
     if records.exists(plan.directory, key):
         return {"exists": True}
     source = Source(job.blob, _ceiling(job.blob), _room(writer.fd))
+    inherited: dict[bytes, sidecar.Extra] = {}
+    if job.inherited_fd >= 0:
+        data = files.read_fd(job.inherited_fd, "a sidecar", sidecar.MAX_SIZE)
+        inherited = sidecar.parse(data, "a sidecar")
     root = confine.enter(writer.fd, [job.blob, job.sidecar_fd, channel.fileno()], worker)
     # the thread that inflates needs the interpreter only for a moment
     sys.setswitchinterval(0.0005)
@@ -52,7 +57,7 @@ def _unpack(
         source.start()
     aside = sidecar.SidecarWriter(job.sidecar_fd)
     stack = Stack(channel, empty=job.index == 0)
-    applier = apply.Applier(root, writer, plan.idmap, aside, stack)
+    applier = apply.Applier(root, writer, plan.idmap, aside, stack, inherited)
     reader = TarReader(source.read)
     applier.run(reader)
     source.drain()

@@ -83,6 +83,13 @@ class SidecarWriter:
             }
         self._write(record)
 
+    def add_extra(self, path: bytes, extra: Extra) -> None:
+        """Write again what was read."""
+        self.add(
+            path, kind=extra.type, uid=extra.uid, gid=extra.gid, mode=extra.mode,
+            major=extra.major, minor=extra.minor, xattrs=extra.xattrs,
+        )  # fmt: skip
+
     def forget(self, path: bytes) -> None:
         """The path was replaced by a later entry of the layer."""
         if self.count:
@@ -104,8 +111,12 @@ class SidecarWriter:
 
 def read(dir_fd: int, name: str) -> dict[bytes, Extra]:
     """The records of a sidecar file by path."""
+    return parse(files.read(dir_fd, name, MAX_SIZE), name)
+
+
+def parse(data: bytes, name: str) -> dict[bytes, Extra]:
     found: dict[bytes, Extra] = {}
-    for line in files.read(dir_fd, name, MAX_SIZE).splitlines():
+    for line in data.splitlines():
         try:
             record = json.loads(line)
             path = decode_path(record["path"])

@@ -55,6 +55,7 @@ class Tree:
         self._directories: dict[bytes, Times | None] = {b"": None}
         self._opaque_root = False
         self._own = Own() if writer.complete else None
+        self._real: dict[bytes, bytes] = {}  # where directories named over a link are
         self.duplicates = 0
 
     def parent(self, path: bytes, *, create: bool = True) -> int:
@@ -81,10 +82,44 @@ class Tree:
                 raise
             return self._make(path)
 
+    def _implied(self, place: bytes) -> None:
+        if self._own is not None:
+            self._own.paths.add(place)
+
+    def is_foreign(self, path: bytes) -> bool:
+        """Whether the path is of the layers below, of which this directory has a copy."""
+        return self._own is not None and self._place(path) not in self._own.paths
+
+    def _place(self, path: bytes) -> bytes:
+        """The path without links on its way."""
+        head, _, base = path.rpartition(b"/")
+        head = self._real.get(head, head)
+        return head + b"/" + base if head else base
+
+    def keeps(self, path: bytes) -> bool:
+        """Whether this directory still has, or would have, what the layers below have at the path."""
+        implied = (
+            self._directories.get(path, ...) is None
+        )  # on the way of an entry, but none itself
+        if self._own is None or (self._own.hides(path) and not implied):
+            return False
+        try:
+            os.close(
+                openat2(
+                    self.root,
+                    path.rpartition(b"/")[0] or b".",
+                    _DIRECTORY,
+                    RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+                )
+            )
+        except OSError:
+            return False  # a directory above it is gone
+        return True
+
     def made(self, path: bytes) -> None:
         """An entry of this layer is there."""
         if self._own is not None:
-            self._own.paths.add(path)
+            self._own.paths.add(self._place(path))
 
     def directory(self, dir_fd: int, base: bytes, path: bytes, mode: int, mtime_ns: int) -> bool:
         """Make the directory that an entry names, or take the one that is there: then True.
@@ -106,7 +141,7 @@ class Tree:
     def opaque(self, path: bytes) -> None:
         """Hide what the layers below have in the directory."""
         if self._own is not None:
-            self._own.prune(self.parent(path), path)
+            self._own.prune(self.parent(path), self._real.get(path, path))
         elif path:
             self._writer.opaque(self.parent(path))
         else:
@@ -124,9 +159,9 @@ class Tree:
             if overlay.is_whiteout(status):
                 return
         if self._own is not None:
-            if path not in self._own.paths:
+            if self.is_foreign(path):
                 return
-            self._own.forget(path)
+            self._own.forget(self._place(path))
         self.duplicates += 1
         self._replaced(path)
 
@@ -136,7 +171,7 @@ class Tree:
         dir_fd = self.parent(head)
         if self._own is not None:
             self._close_cached(dir_fd)
-            self._own.whiteout(dir_fd, base, path)
+            self._own.whiteout(dir_fd, base, self._place(path))
             return
         try:
             self._writer.whiteout(dir_fd, base)
@@ -251,6 +286,8 @@ class Tree:
         except BaseException:
             os.close(current)
             raise
+        if self._own is not None:
+            self._real[path] = b"/".join(done)
         return current
 
     def _step(self, current: int, part: bytes, path: bytes) -> int | bytes:
@@ -259,7 +296,7 @@ class Tree:
         try:
             fd = openat2(current, part, _DIRECTORY, resolve)
             self._directories.setdefault(path, None)
-            self.made(path)
+            self._implied(path)
             return fd
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
@@ -273,7 +310,7 @@ class Tree:
         if found == errno.ENOTDIR:
             self._only_whiteout(current, part, path)
         os.mkdir(part, IMPLICIT_MODE, dir_fd=current)
-        self.made(path)
+        self._implied(path)
         self._directories.setdefault(path, None)
         fd = openat2(current, part, _DIRECTORY, resolve)
         if found == errno.ENOTDIR:

@@ -145,6 +145,8 @@ class _Worker:
         job.undo.callback(files.unlink, plan.directory, job.sidecar_name)
         parent = plan.keys[job.index - 1] if job.index else None
         writer = job.layer.enter_context(plan.driver.layer(plan.keys[job.index], parent))
+        if writer.complete and parent is not None:
+            self._open_inherited(job, parent)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         worker = os.getpid()
         job.pid = os.fork()
@@ -155,6 +157,15 @@ class _Worker:
         theirs.close()
         job.channel = ours
         job.undo.callback(ours.close)
+
+    def _open_inherited(self, job: Job, parent: str) -> None:
+        try:
+            name = f"{parent}.sidecar"
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            job.inherited_fd = os.open(name, flags, dir_fd=self._plan.directory)
+        except FileNotFoundError:
+            return
+        job.undo.callback(os.close, job.inherited_fd)
 
     def _hear(self, job: Job) -> None:
         data = job.channel.recv(wire.MESSAGE)

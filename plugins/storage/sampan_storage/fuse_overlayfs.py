@@ -43,6 +43,14 @@ class FuseOverlay(Overlay):
         return snapshot
 
     def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
+        from sampan_storage import copied_up
+
+        lower = self.lower(chain)
+        try:
+            copied_up.repair(self._root, f"{key}/diff", lower)
+        finally:
+            for fd in lower:
+                os.close(fd)
         return super().changes(key, chain)
 
 

@@ -13,12 +13,17 @@ import stat
 
 from sampan import files
 from sampan.drivers import Change
-from sampan.linux import overlay
+from sampan.linux import compare, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
+
+MARKS = (
+    b".wh..wh..opq",
+    b".wh..opq",
+)  # of an opaque directory, beside its attribute, by fuse-overlayfs
 
 
 class Layer:
@@ -127,45 +132,90 @@ def walk(top: int) -> Iterator[tuple[bytes, int, os.stat_result]]:
             os.close(fd)
 
 
-def changes(root: int, diff: str, lower: Sequence[int]) -> list[Change]:
-    """What an upper directory changes of the layers below (topmost first), sorted by path."""
+def changes(root: int, diff: str, lower: Sequence[int], mode: int) -> list[Change]:
+    """What an upper directory changes of the layers below (topmost first), sorted by path.
+
+    mode: what the root had at first; its owner was root and it had no attributes.
+    """
     try:
         top = files.open_directory(diff, dir_fd=root)
     except FileNotFoundError:
         return []
     found: list[Change] = []
     try:
-        for path, dir_fd, status in walk(top):
-            there = _exists(lower, path)
-            if overlay.is_whiteout(status):
-                if there:
-                    found.append(Change("D", path))
-                continue
-            found.append(Change("C" if there else "A", path))
-            if there and stat.S_ISDIR(status.st_mode):
-                found += _hidden(dir_fd, path, lower)
+        status = os.fstat(top)
+        first = stat.S_IFDIR | mode, 0, 0
+        if (status.st_mode, status.st_uid, status.st_gid) != first or compare.attributes(top):
+            found.append(Change("C", b""))
+        _directory(top, b"", lower, False, found)
     finally:
         os.close(top)
     return sorted(found, key=lambda change: change.path)
 
 
-def _hidden(parent: int, path: bytes, lower: Sequence[int]) -> list[Change]:
-    """What an opaque directory hides and does not have itself."""
+def _directory(
+    fd: int, path: bytes, lower: Sequence[int], alone: bool, found: list[Change]
+) -> None:
+    """Compare a directory that is above and below. alone: nothing of the lower one shows through."""
+    names = sorted(name for name in map(os.fsencode, os.listdir(fd)) if name not in MARKS)
+    if alone:
+        found += [
+            Change("D", below_path(path, name)) for name in overlay.names(lower, path) - set(names)
+        ]
+    for name in names:
+        entry = compare.entry(fd, name)
+        if entry is None:
+            continue
+        try:
+            _entry(entry, fd, below_path(path, name), lower, alone, found)
+        finally:
+            os.close(entry)
+
+
+def _entry(
+    entry: int,
+    parent: int,
+    path: bytes,
+    lower: Sequence[int],
+    alone: bool,
+    found: list[Change],
+) -> None:
+    status = os.fstat(entry)
+    below = overlay.lookup(lower, path)
+    try:
+        if overlay.is_whiteout(status):
+            if below is not None:
+                found.append(Change("D", path))
+            return
+        if below is None:
+            found.append(Change("A", path))
+        elif not compare.same(entry, below):
+            found.append(Change("C", path))
+        if not stat.S_ISDIR(status.st_mode):
+            return
+        if below is None or not stat.S_ISDIR(os.fstat(below).st_mode):
+            _new(entry, path, found)
+            return
+    finally:
+        if below is not None:
+            os.close(below)
     fd = files.open_directory(path.rpartition(b"/")[2], dir_fd=parent)
     try:
-        if not overlay.is_opaque(fd):
-            return []
-        own = set(map(os.fsencode, os.listdir(fd)))
+        _directory(fd, path, lower, alone or overlay.is_opaque(fd), found)
     finally:
         os.close(fd)
-    return [
-        Change("D", path + b"/" + name) for name in overlay.names(lower, path) if name not in own
-    ]
 
 
-def _exists(lower: Sequence[int], path: bytes) -> bool:
-    fd = overlay.lookup(lower, path)
-    if fd is None:
-        return False
-    os.close(fd)
-    return True
+def _new(entry: int, path: bytes, found: list[Change]) -> None:
+    """All that is in a directory which is not below; whiteouts in it hide nothing."""
+    fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=entry)
+    try:
+        for below, _, status in walk(fd):
+            if not overlay.is_whiteout(status) and below.rpartition(b"/")[2] not in MARKS:
+                found.append(Change("A", below_path(path, below)))
+    finally:
+        os.close(fd)
+
+
+def below_path(path: bytes, name: bytes) -> bytes:
+    return path + b"/" + name if path else name

@@ -64,15 +64,7 @@ class Overlay:
 
     def _prepare(self, key: str, chain: Sequence[str], readonly: bool) -> Snapshot:
         lower = list(chain[::-1])
-        mode = UNTOLD
-        for layer in lower:
-            try:
-                status = os.stat(layer, dir_fd=self._root, follow_symlinks=False)
-            except FileNotFoundError:
-                raise _lost(layer) from None
-            if mode & UNTOLD:
-                mode = status.st_mode & 0o7777
-        mode = 0o555 if mode & UNTOLD else mode  # podman's mode of a root that no layer tells
+        mode = self._root_mode(lower)
         if not lower or (readonly and len(lower) == 1):  # without an upper the kernel wants two
             self._make(EMPTY, 0o755)
             lower.append(EMPTY)
@@ -95,6 +87,18 @@ class Overlay:
             "helpers": [],
             "readonly": readonly,
         }
+
+    def _root_mode(self, lower: Sequence[str]) -> int:
+        """The mode of the merged root (layers topmost first)."""
+        mode = UNTOLD
+        for layer in lower:
+            try:
+                status = os.stat(layer, dir_fd=self._root, follow_symlinks=False)
+            except FileNotFoundError:
+                raise _lost(layer) from None
+            if mode & UNTOLD:
+                mode = status.st_mode & 0o7777
+        return 0o555 if mode & UNTOLD else mode  # podman's mode of a root that no layer tells
 
     def _directories(self, key: str, mode: int) -> None:
         """`diff` and `work`; the root of the merged tree has the mode of `diff`."""
@@ -148,7 +152,7 @@ class Overlay:
 
         lower = self.lower(chain)
         try:
-            return layers.changes(self._root, f"{key}/diff", lower)
+            return layers.changes(self._root, f"{key}/diff", lower, self._root_mode(chain[::-1]))
         finally:
             for fd in lower:
                 os.close(fd)
@@ -159,15 +163,7 @@ class Overlay:
         return layers.usage(self._root, key)
 
     def remove(self, key: str) -> None:
-        """First the name, so that half of it is never taken for all; `run --rm` waits for this."""
-        name = files.temporary_name()
-        try:
-            os.rename(key, name, src_dir_fd=self._root, dst_dir_fd=self._root)
-        except FileNotFoundError:
-            return
-        except OSError:  # a full disk may refuse the rename
-            name = key
-        files.remove_tree(self._root, name)
+        files.discard(self._root, key)
         if any(files.is_abandoned(other) for other in os.listdir(self._root)):
             from sampan_storage import layers
 

@@ -8,6 +8,7 @@ import signal
 from sampan import files
 from sampan.errors import SampanError, UnsupportedError
 from sampan.linux import fuse, libc, mounts, overlay, userns
+from sampan.linux.clone import can_reflink
 from sampan.model.contract import Probe
 from sampan_storage import fuse_overlayfs
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-RANK, FUSE_RANK = 100, 50
+RANK, FUSE_RANK, VFS_RANK = 100, 50, 10
 SECONDS = 20  # for a program that does not answer
 ANOTHER = (
     "keep the store on ext4, xfs or btrfs (--root), or use another driver (--storage-driver vfs)"
@@ -39,6 +40,25 @@ def probe_fuse(context: DriverContext) -> Probe:
         wanted = context.options["program"] or fuse_overlayfs.PROGRAM
         return Probe(False, f"{wanted} is not installed", "install the package fuse-overlayfs")
     return _probe(context, lambda: _serve(program), FUSE_RANK)
+
+
+def probe_vfs(context: DriverContext) -> Probe:
+    """Plain directories: they work wherever files can be linked."""
+    name = files.temporary_name()
+    os.mkdir(name, 0o700, dir_fd=context.root_fd)
+    try:
+        top = files.open_directory(name, dir_fd=context.root_fd)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=top))
+        os.link("file", "name", src_dir_fd=top, dst_dir_fd=top)
+        os.symlink("file", "link", dir_fd=top)
+        shared = can_reflink(top)
+        os.close(top)
+    except OSError as error:
+        return Probe(False, f"{error.strerror}", ANOTHER)
+    finally:
+        files.remove_tree(context.root_fd, name)
+    how = "blocks are shared by reflink" if shared else "no reflink here: every container is a copy"
+    return Probe(True, how, rank=VFS_RANK)
 
 
 def _probe(context: DriverContext, mount: Callable[[], None], rank: int) -> Probe:
