@@ -1,8 +1,8 @@
 """The hook specifications (pluggy).
 
 A plugin is a module named by an entry point.  The group is its concern (`sampan.storage`, `sampan.network`,
-`sampan.runtime`, `sampan.cgroup`, `sampan.build`, `sampan.volume`) and the entry's name is what the user types; only the named
-plugin is imported.  Plugins of the group `sampan.extension` are always loaded, and may wrap any hook with
+`sampan.runtime`, `sampan.cgroup`, `sampan.build`, `sampan.volume`) and the entry's name is what the user types; only
+the named plugin is imported.  Plugins of the group `sampan.extension` are always loaded, and may wrap any hook with
 `@hookimpl(wrapper=True)`.  A module-level function whose name is a hook's is an implementation without any
 decorator, so a driver on the hot path need not import pluggy.
 """

@@ -26,7 +26,6 @@ TOPICS = {
     "health checks": "health-cmd health-interval health-on-failure health-retries health-start-period health-timeout",
     "shared namespaces": "cgroupns pid uts",
     "other id maps": "gidmap subgidname subuidname uidmap userns",
-    "volumes": "image-volume volumes-from volume-driver",
     "pods": "init-ctr pod pod-id-file",
     "secrets": "secret",
     "GPUs": "gpus",

@@ -45,6 +45,16 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
 
         tidy.tidy(engine)
     _check_platform(image)
+    config: dict[str, Any] = image.config.get("config") or {}
+    if not (chosen["mounts"] or chosen["volumes_from"] or config.get("Volumes")):
+        return _named(engine, image, chosen, sync)
+    from sampan.engine.mounting import Settled
+
+    with Settled(engine, image, chosen, sync=sync):
+        return _named(engine, image, chosen, sync)
+
+
+def _named(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
     for _ in range(NAME_TRIES):
         try:
             return _create(engine, image, chosen, sync)
@@ -80,6 +90,10 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
         "options": chosen,
         "engine": __version__,
     }
+    if chosen["mounts"]:
+        from sampan.engine.mounting import name_snapshots
+
+        name_snapshots(record)
     hooks.amend(engine, document, record)
     record["storage"]["chain"] = unpack.chain(image)
     made: list[Snapshot] = []
@@ -91,7 +105,9 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
             prepare=lambda: made.append(unpack.snapshot(engine, image, key)),
         )
     except BaseException:
-        userns.run(engine.idmap, lambda: engine.storage.remove(key))
+        from sampan.engine.remove import remove_snapshots, snapshots_of
+
+        userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
         raise
     return Created(record, document, made[0])
 

@@ -40,5 +40,7 @@ def check_name(name: str) -> str:
             "names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument",
         )
     if len(name) > MAX_NAME:
-        raise UsageError(f"invalid volume name {name[:20]!r}...", f"{len(name)} letters are too many")
+        raise UsageError(
+            f"invalid volume name {name[:20]!r}...", f"{len(name)} letters are too many"
+        )
     return name

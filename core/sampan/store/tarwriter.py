@@ -12,6 +12,7 @@ import stat
 
 from sampan.errors import LimitError, SampanError
 from sampan.linux import overlay
+from sampan.linux.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from sampan.store.pax import show
 
 TYPE_CHECKING = False
@@ -199,8 +200,9 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 
 def _open_directory(root: int, path: bytes) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path or b".", flags, dir_fd=root)
+    """Without a link on its way: somebody may be changing the tree."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    return openat2(root, path or b".", flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
 
 
 def _xattrs(dir_fd: int, name: bytes) -> dict[bytes, bytes]:

@@ -24,7 +24,20 @@ KNOWN = ("type", "device", "o")
 SIZES = ("size", "mode", "uid", "gid", "nr_inodes", "huge")  # of a tmpfs
 TIGHT = {"nosuid": mounts.NOSUID, "nodev": mounts.NODEV, "noexec": mounts.NOEXEC, "ro": mounts.RDONLY,
          "noatime": mounts.NOATIME}  # fmt: skip
-USUAL = ("rw", "suid", "dev", "exec", "bind", "rbind", "defaults", "relatime", "private", "rprivate", "nouser", "async")
+USUAL = (
+    "rw",
+    "suid",
+    "dev",
+    "exec",
+    "bind",
+    "rbind",
+    "defaults",
+    "relatime",
+    "private",
+    "rprivate",
+    "nouser",
+    "async",
+)
 
 
 class Local:
@@ -69,7 +82,9 @@ class Local:
             attributes |= TIGHT.get(word, 0)
         if kind == "tmpfs":
             options: list[tuple[str, str | None]] = [("mode", "1777")]
-            options += [(key, value) for key, equals, value in (w.partition("=") for w in words) if equals]
+            options += [
+                (key, value) for key, equals, value in (w.partition("=") for w in words) if equals
+            ]
             return mounts.new("tmpfs", options, attributes)
         if kind == "bind":
             path = volume.options["device"]
@@ -77,7 +92,9 @@ class Local:
                 tree = mounts.clone_path(path)
             except OSError as error:
                 raise SampanError(
-                    f"cannot mount volume {volume.name}", f"{path}: {error.strerror}", "the source must exist"
+                    f"cannot mount volume {volume.name}",
+                    f"{path}: {error.strerror}",
+                    "the source must exist",
                 ) from None
         else:
             data = files.open_directory(DATA, dir_fd=volume.fd)
@@ -104,7 +121,7 @@ class Local:
 
 
 def _kind(volume: Volume) -> str:
-    """"" a directory of the volume's own, "bind" one of the host, "tmpfs", or what cannot be had."""
+    """ "" a directory of the volume's own, "bind" one of the host, "tmpfs", or what cannot be had."""
     kind = volume.options.get("type", "")
     words = _words(volume)
     return "bind" if kind in ("", "none") and ("bind" in words or "rbind" in words) else kind
