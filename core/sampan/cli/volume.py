@@ -99,7 +99,10 @@ MOUNT = Verb(
     "volume mount", "(refused: a volume is mounted in containers alone)", "NAME", [], minimum=1
 )
 COLUMNS = [("DRIVER", "Driver"), ("VOLUME NAME", "Name")]
-WARNING = "WARNING! This will remove all volumes not used by at least one container. The following volumes will be removed:"
+WARNING = (
+    "WARNING! This will remove all volumes not used by at least one container. "
+    "The following volumes will be removed:"
+)
 
 
 def main(words: list[str]) -> int:

@@ -72,9 +72,7 @@ def unpack(engine: Engine, volume: Volume, source: int) -> None:
     notices = json.loads(os.read(read_end, 65536) or b"{}")
     os.close(read_end)
     if notices.get("owners"):
-        warn(
-            f"{notices['owners']} files of volume {volume.name} belong to you: your user has no other ids here"
-        )
+        warn(f"{notices['owners']} files of volume {volume.name} belong to you: your user has no other ids")
     if notices.get("devices"):
         warn(f"{notices['devices']} devices were left out: your user cannot make any")
 
@@ -91,21 +89,18 @@ def _seekable(directory: int, source: int) -> int:
     return spool
 
 
-def _supervise(
-    driver: VolumeDriver, volume: Volume, source: int, idmap: IdMap, notices: int
-) -> None:
-    """Mount the volume, and let a confined child unpack into it."""
-    libc.unshare(libc.CLONE_NEWNS)
-    mounts.change_propagation("/", mounts.MS_PRIVATE)
-    tree = driver.mount(volume)
-    mounts.move(
-        tree, volume.fd
-    )  # the child takes its root along only from a mount that is attached
+def _supervise(engine: Engine, name: str, source: int, notices: int) -> None:
+    """Mount the volume, and let a confined child unpack into it.
+
+    The child takes its root along only from a mount that is attached.
+    """
+    volume, tree = _mount(engine, name)
+    mounts.move(tree, volume.fd)
     read_end, write_end = os.pipe()
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        os._exit(_child(tree, source, idmap, write_end, parent))
+        os._exit(_child(tree, source, engine.idmap, write_end, parent))
     os.close(write_end)
     data = b""
     while chunk := os.read(read_end, 65536):
@@ -115,11 +110,9 @@ def _supervise(
     if isinstance(answer, dict):
         os.write(notices, data)
         return
-    raise (
-        from_report(answer)
-        if answer
-        else SampanError("cannot read the archive", f"its reader ended ({status})")
-    )
+    if answer:
+        raise from_report(answer)
+    raise SampanError("cannot read the archive", f"its reader ended with wait status {status}")
 
 
 def _child(tree: int, source: int, idmap: IdMap, channel: int, parent: int) -> int:

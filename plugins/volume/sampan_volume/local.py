@@ -105,8 +105,9 @@ class Local:
         return tree
 
     def path(self, volume: Volume) -> str:
-        if _kind(volume) == "bind":
-            return volume.options["device"]
+        kind = _kind(volume)
+        if kind:
+            return volume.options["device"] if kind == "bind" else ""
         return os.readlink(f"/proc/self/fd/{volume.fd}") + f"/{DATA}"
 
     def usage(self, volume: Volume) -> int:
