@@ -22,6 +22,7 @@ from sampan.linux.marks import mark
 from sampan.model import spec as oci
 from sampan.model import users
 from sampan.model.contract import Io
+from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
 from sampan.model.sizes import decimal_size
 from sampan.plugins import Plugins
 from sampan.settings import Settings
@@ -153,6 +154,17 @@ class Supervisor:
             surroundings.link_mtab(root, self._owner)
             if self.options["tz"]:
                 self._set_zone(root)
+            if any(map(needs_work, self.options["mounts"])):
+                from sampan.engine.placed import place
+
+                self._servers += place(
+                    self.engine,
+                    self.bundle_fd,
+                    root,
+                    user,
+                    self.options["mounts"],
+                    self.plan["images"],
+                )
         finally:
             os.close(root)
         if self.tty and self.plan.get("size"):
@@ -312,7 +324,7 @@ class Supervisor:
         self._clean()
 
     def _unmount(self) -> None:
-        for name in ("etc", "rootfs"):
+        for name in (PLACE, "etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
         while self._servers:
             self._servers.pop().end()
@@ -321,11 +333,17 @@ class Supervisor:
         """Remove the bundle; with --rm the container too."""
         self._unmount()
         if not self.options["rm"]:
-            for name in ("rootfs", "etc"):
-                os.rmdir(name, dir_fd=self.bundle_fd)
+            for name in ("rootfs", "etc", PLACE):
+                files.remove_directory(self.bundle_fd, name)
             for name in ("config.json", "attach"):
                 files.unlink(self.bundle_fd, name)
             return
         storage: StorageDriver = self.engine.driver("storage", self.record["storage"]["driver"])
         storage.remove(self.record["storage"]["key"])
+        for driver, key in snapshots(self.options["mounts"]):
+            self.engine.driver("storage", driver).remove(key)
         self.engine.containers.remove(self.record["id"], self.record["name"])
+        if names := volumes(self.options["mounts"]):
+            from sampan.engine.volumes import drop
+
+            drop(self.engine, names, inside=True)
