@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from sampan.errors import SampanError, UnsupportedError, UsageError
+from sampan.errors import SampanError, UsageError
 from sampan.model import mount_words
 
 
@@ -30,9 +30,6 @@ def test_volumes(word: str, source: str, wanted: list[str]) -> None:
 def test_bad_volumes(word: str) -> None:
     with pytest.raises(UsageError, match="invalid mount"):
         mount_words.volume(word)
-    for named in ("name:/b", "/b", "name"):
-        with pytest.raises(UnsupportedError, match="volumes are not there yet"):
-            mount_words.volume(named)
 
 
 @pytest.mark.parametrize(

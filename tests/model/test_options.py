@@ -187,7 +187,7 @@ def test_flags_that_are_not_there_yet() -> None:
         "--restart=always",
         "-m=5",
         "--pid=host",
-        "--userns=keep-id",
+        "--subuidname=me",
     ):
         with pytest.raises(UnsupportedError, match="is not supported"):
             chosen(word)

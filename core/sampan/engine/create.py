@@ -100,6 +100,8 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
         name_snapshots(record)
     hooks.amend(engine, document, record)
     record["storage"]["chain"] = unpack.chain(image)
+    if idmap is not None:
+        idmaps.copy_layers(engine, record, image)
     made: list[Snapshot] = []
     try:
         engine.containers.create(
@@ -107,7 +109,9 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
             document,
             sync=sync,
             prepare=lambda: made.append(
-                unpack.snapshot(engine, image, key, idmaps.owners(engine, record))
+                unpack.snapshot(
+                    engine, image, key, record["storage"]["chain"], idmaps.owners(engine, record)
+                )
             ),
         )
     except BaseException:

@@ -119,6 +119,8 @@ class Supervisor:
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
         self._servers = surroundings.mount_snapshot(self.plan["snapshot"], target)
+        if self._owner:
+            surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
         surroundings.make_etc(

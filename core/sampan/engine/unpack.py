@@ -35,12 +35,13 @@ def ready(engine: Engine, image: Image) -> None:
         _unpack(engine, image)
 
 
-def snapshot(engine: Engine, image: Image, key: str, owners: IdMap | None = None) -> Snapshot:
-    """A snapshot over the image's layers; owners: as `StorageDriver.prepare` has it.
+def snapshot(
+    engine: Engine, image: Image, key: str, keys: list[str], owners: IdMap | None = None
+) -> Snapshot:
+    """A snapshot over the image's layers, of these keys; owners: as `StorageDriver.prepare` has it.
 
     A layer that the current driver has lost, or never had, is unpacked first.
     """
-    keys = chain(image)
     if unsynced.any_lost(engine.root_fd, engine.storage.name):
         engine.layers.keys(())  # opens the layer store, which drops what cannot be trusted
     try:
