@@ -137,15 +137,15 @@ class Supervisor:
                 gid_count=self.engine.idmap.gid_count(),
             )
             surroundings.check_workdir(root, self.options, spec)
-            surroundings.link_mtab(root)
-            if self.options["tz"]:
-                self._set_zone(root)
             if any(map(needs_work, self.options["mounts"])):
                 from sampan.engine.placed import place
 
                 self._servers += place(
                     self.engine, self.bundle_fd, root, user, self.options["mounts"], self.plan["images"]
                 )
+            surroundings.link_mtab(root)
+            if self.options["tz"]:
+                self._set_zone(root)
         finally:
             os.close(root)
         if self.tty and self.plan.get("size"):
