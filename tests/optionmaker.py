@@ -20,11 +20,11 @@ def chosen(*words: str) -> RunOptions:
     return container_options.build(values, arguments[1:], settings(), detach=values["detach"])
 
 
-def facts(*, private: bool = True, highest_gid: int = 65535, nofile: int = 4096) -> Facts:
+def facts(*, private: bool = True, gids: int = 65536, nofile: int = 4096) -> Facts:
     return Facts(
         "c" * 64,
         "host",
-        highest_gid=highest_gid,
+        gids=((0, 1000, gids),),
         private_network=private,
         nofile=nofile,
         masks=["/sys/devices/system/cpu/cpu0/thermal_throttle"],

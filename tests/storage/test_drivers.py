@@ -129,10 +129,10 @@ def test_renames(store: Store) -> None:
     """mv works everywhere; rename(2) of a directory of a layer is EXDEV on a union, as the kernel documents."""
     keys, _ = store.unpack(BASE)
 
-    def rename(top: int) -> tuple[int, str]:
+    def rename(top: int) -> tuple[int | None, str]:
         try:
             os.rename("mv", "moved")
-            outcome = 0
+            outcome: int | None = 0
         except OSError as error:
             outcome = error.errno
             os.mkdir("moved")

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 VERBS = {  # name: (module, one line)
     "attach": ("attach", "Attach to the streams of a running container"),
+    "commit": ("commit", "Make an image of a container's changes"),
     "create": ("create", "Create a container without starting it"),
+    "diff": ("diff", "Show what a container or image changes"),
     "exec": ("exec", "Run a further command in a running container"),
+    "export": ("export", "Write a container's file system as a tar archive"),
     "history": ("history", "Show the history of an image"),
     "image": ("image", "Manage images"),
     "images": ("images", "List images"),
+    "import": ("import_image", "Make an image of a tar archive"),
     "info": ("info", "Show what sampan found and chose on this machine"),
     "inspect": ("inspect", "Show containers and images in detail"),
     "kill": ("kill", "Send a signal to containers"),
@@ -38,6 +42,7 @@ VERBS = {  # name: (module, one line)
     "run": ("run", "Run a command in a new container"),
     "start": ("start", "Start containers"),
     "stop": ("stop", "Stop containers"),
+    "system": ("system", "Show what takes space, and remove what is not needed"),
     "tag": ("tag", "Give an image another name"),
     "untag": ("untag", "Take names from an image"),
     "version": ("version", "Show the version"),
@@ -46,9 +51,12 @@ VERBS = {  # name: (module, one line)
 }
 CONTAINER = {  # sampan container NAME: module
     "attach": "attach",
+    "commit": "commit",
     "create": "create",
+    "diff": "diff",
     "exec": "exec",
     "exists": "exists",
+    "export": "export",
     "inspect": "inspect",
     "kill": "kill",
     "list": "ps",

@@ -33,7 +33,8 @@ SHARED = [
     Option("--env -e", LIST, "Set an environment variable", "NAME[=VALUE]"),
     Option("--env-file", LIST, "Read environment variables from a file", "FILE"),
     Option("--env-host", FLAG, "Pass the caller's whole environment"),
-    Option("--group-add", LIST, "Add a supplementary group", "GROUP"),
+    Option("--gidmap", LIST, "Map group ids: 0 is yours, 1.. subordinate", "CONTAINER:ID:COUNT"),
+    Option("--group-add", LIST, "Add a supplementary group, or keep-groups", "GROUP"),
     Option("--hostuser", LIST, "Add a user of the host to /etc/passwd", "NAME|UID"),
     Option("--hostname -h", help="Host name in the container", metavar="NAME"),
     Option("--http-proxy", FLAG, "Pass the proxy variables of the host", default=True),
@@ -81,11 +82,13 @@ SHARED = [
     Option("--tmpfs", LIST, "Mount a tmpfs", "TARGET[:OPTIONS]"),
     Option("--tty -t", FLAG, "Give the container a terminal"),
     Option("--tz", help="Time zone: a name, or local", metavar="ZONE"),
+    Option("--uidmap", LIST, "Map user ids: 0 is yours, 1.. subordinate", "CONTAINER:ID:COUNT"),
     Option("--ulimit", LIST, "Resource limit of processes", "NAME=SOFT[:HARD]"),
     Option("--umask", help="File mode mask", default="0022"),
     Option("--unsetenv", LIST, "Remove an environment variable", "NAME"),
     Option("--unsetenv-all", FLAG, "Remove all variables but those of the command line"),
     Option("--user -u", help="Who runs the command", metavar="USER[:GROUP]"),
+    Option("--userns", help="host, keep-id[:uid=,gid=], nomap or auto[:size=]", metavar="MODE"),
     Option("--variant", help="Variant of the image's architecture"),
     Option(
         "--volume -v", LIST, "Mount a path of the host or a volume", "[SOURCE:]TARGET[:OPTIONS]"
@@ -135,7 +138,7 @@ def build(
         "init": words.init_program(values) if values["init"] else "",
         "ulimits": options.ulimits(values["ulimit"]),
         "sysctls": options.sysctls(values["sysctl"], private_network=network != "host"),
-        "group_add": values["group_add"],
+        "group_add": words.groups(values["group_add"]),
         "passwd_entries": [
             words.host_user(word) for word in values["hostuser"] if values["passwd"]
         ],
@@ -153,6 +156,9 @@ def build(
         "shm_size": sizes.size(values["shm_size"], "--shm-size"),
         "network": network,
         "ipc": words.ipc(values["ipc"] or ""),
+        "userns": values["userns"] or "",
+        "uidmap": values["uidmap"],
+        "gidmap": values["gidmap"],
         "umask": words.umask(values["umask"]),
         "tz": values["tz"] or "",
         "oom_score_adj": words.oom_score(values["oom_score_adj"]),

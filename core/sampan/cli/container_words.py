@@ -143,6 +143,12 @@ def ipc(mode: str) -> str:
     return mode
 
 
+def groups(words: list[str]) -> list[str]:
+    if "keep-groups" in words and len(words) > 1:
+        raise UsageError("--group-add keep-groups", "it keeps the groups that you have, no others")
+    return words
+
+
 def umask(text: str) -> str:
     if not text or not set(text) <= set("01234567") or int(text, 8) > 0o777:
         raise UsageError(f"invalid umask {text!r}", "", "octal digits up to 0777")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from sampan.errors import UsageError
 
 VERBS = {  # name: (module, function, one line)
+    "diff": ("diff", "main", "Show what an image changes of the layers below, or of another image"),
     "exists": ("image_inspect", "exists", "Leave with 0 if the image exists, 1 if not"),
     "history": ("history", "main", "Show the history of an image"),
+    "import": ("import_image", "main", "Make an image of a tar archive"),
     "inspect": ("image_inspect", "inspect", "Show images in detail"),
     "list": ("images", "main", "List images"),
     "ls": ("images", "main", "List images"),

@@ -25,7 +25,7 @@ TOPICS = {
     "restart policies": "restart",
     "health checks": "health-cmd health-interval health-on-failure health-retries health-start-period health-timeout",
     "shared namespaces": "cgroupns pid uts",
-    "other id maps": "gidmap subgidname subuidname uidmap userns",
+    "named id ranges": "subgidname subuidname",
     "pods": "init-ctr pod pod-id-file",
     "secrets": "secret",
     "GPUs": "gpus",
@@ -49,7 +49,6 @@ SAME = {  # values that ask for what is so anyway
     "restart": ("no",),
     "sdnotify": ("ignore",),
     "systemd": ("false", "true"),
-    "userns": ("host",),
     "uts": ("private",),
 }
 NO_LIMIT = ("0", "-1", "")

@@ -6,6 +6,7 @@ import json
 import os
 
 from sampan import files
+from sampan.engine import pack
 from sampan.errors import CorruptError, NotFoundError
 from sampan.linux import userns
 from sampan.model import image as documents
@@ -73,7 +74,7 @@ class Host:
             "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         }
         chain = [self._layers[diff_id] for diff_id in diff_ids]
-        self._unpack(chain)
+        size = pack.unpack(self._engine, chain, self._tell)
         data = _encode(document)
         image_id = self._engine.blobs.put(data, self._lease)
         manifest = {
@@ -86,44 +87,14 @@ class Host:
             ],
         }
         digest = self._engine.blobs.put(_encode(manifest), self._lease)
-        return self._engine.images.add(digest, tags).id
+        return self._engine.images.add(digest, tags, size=size).id
 
     def _keep(self, archive: int) -> str:
         """Compress the archive into a blob; its diff_id."""
-        import hashlib
-
-        from isal import isal_zlib
-
-        from sampan.store.layers import LayerSource
-
-        plain = hashlib.sha256()
-        packer: Any = isal_zlib.compressobj(2, isal_zlib.DEFLATED, 31)  # pyright: ignore
-        offset = 0
-        with self._engine.blobs.writer(self._lease) as writer:
-            while chunk := os.pread(archive, CHUNK, offset):
-                offset += len(chunk)
-                plain.update(chunk)
-                if packed := packer.compress(chunk):
-                    writer.write(packed)
-            writer.write(packer.flush())
-            digest, size = writer.commit(), writer.size
-        diff_id = f"sha256:{plain.hexdigest()}"
-        self._layers[diff_id] = LayerSource(diff_id, digest, documents.OCI_LAYER_GZIP, size)
-        return diff_id
-
-    def _unpack(self, chain: Sequence[LayerSource]) -> None:
-        missing = self._engine.layers.missing(chain)
-        if not missing:
-            return
-        with self._engine.layers.unpacker(chain) as unpacker:
-            for index in missing:
-                fd = self._engine.blobs.open(chain[index].digest)
-                try:
-                    unpacker.submit(index, fd)
-                finally:
-                    os.close(fd)
-            for notice in unpacker.finish():
-                self._tell(notice)
+        os.lseek(archive, 0, os.SEEK_SET)
+        layer = pack.pack(self._engine, self._lease, lambda: os.read(archive, CHUNK))
+        self._layers[layer.diff_id] = layer
+        return layer.diff_id
 
 
 def _fill(place: int, archive: int, write: Callable[[int], None]) -> None:
@@ -139,8 +110,7 @@ def _fill(place: int, archive: int, write: Callable[[int], None]) -> None:
     try:
         write(directory)
         with open(archive, "wb", buffering=CHUNK, closefd=False) as file:
-            epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-            writer = TarWriter(file.write, int(epoch) if epoch.isdigit() else None)
+            writer = TarWriter(file.write, pack.source_date_epoch())
             writer.tree(directory)
             writer.close()
     finally:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.engine import Engine
+    from sampan.linux.userns import IdMap
     from sampan.model.container import Record, RunOptions
     from sampan.model.mount import Snapshot
     from sampan.store.images import Image
@@ -65,9 +66,10 @@ def _named(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Crea
 
 
 def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
-    from sampan.engine import hooks, unpack
+    from sampan.engine import hooks, idmaps, unpack
 
     config: dict[str, Any] = image.config.get("config") or {}
+    idmap = idmaps.chosen_map(engine, chosen)
     chosen["user"] = chosen["user"] or config.get("User") or ""
     chosen["stop_signal"] = chosen["stop_signal"] or config.get("StopSignal") or "TERM"
     options.signal_number(chosen["stop_signal"])
@@ -75,7 +77,7 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     container_id = os.urandom(32).hex()
     name = chosen["name"] or _free_name(engine)
     network = engine.driver("network", chosen["network"])
-    facts = _facts(engine, container_id, chosen, private=network.namespace != "host")
+    facts = _facts(engine, container_id, chosen, idmap, private=network.namespace != "host")
     document = spec.build(config, chosen, facts)
     key = snapshot_key(container_id)
     record: Record = {
@@ -90,6 +92,8 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
         "options": chosen,
         "engine": __version__,
     }
+    if idmap is not None:
+        record["idmap"] = userns.to_json(idmap)
     if chosen["mounts"]:
         from sampan.engine.mounting import name_snapshots
 
@@ -102,7 +106,9 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
             record,
             document,
             sync=sync,
-            prepare=lambda: made.append(unpack.snapshot(engine, image, key)),
+            prepare=lambda: made.append(
+                unpack.snapshot(engine, image, key, idmaps.owners(engine, record))
+            ),
         )
     except BaseException:
         from sampan.engine.remove import remove_snapshots, snapshots_of
@@ -144,18 +150,20 @@ def _no_name() -> InUseError:
     return InUseError("no free container name was found", "", "give one with --name")
 
 
-def _facts(engine: Engine, container_id: str, chosen: RunOptions, *, private: bool) -> spec.Facts:
+def _facts(
+    engine: Engine, container_id: str, chosen: RunOptions, idmap: IdMap | None, *, private: bool
+) -> spec.Facts:
     hostname = chosen["hostname"] or (container_id[:12] if private else os.uname().nodename)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     masks: list[str] = []
     if os.path.exists(THERMAL.format(0)):
         masks = [THERMAL.format(number) for number in range(os.cpu_count() or 1)]
-    gids = max(first + count - 1 for first, _, count in engine.idmap.gids)
     return spec.Facts(
         container_id,
         hostname,
-        highest_gid=gids,
+        gids=(idmap or engine.idmap).gids,
         private_network=private,
         nofile=hard if hard >= 0 else 1 << 20,
         masks=masks,
+        idmap=idmap,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.engine import messages, terminal
+from sampan.engine import idmaps, messages, terminal
 from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import libc, paths, processes, sockets
 from sampan.model import spec as oci
@@ -86,15 +86,14 @@ def _child(
         run = container.run
         assert run is not None
         spec = engine.containers.spec(container.id)
-        process = _process(engine, container, spec, chosen)
         pidfd = processes.open_if_same(run["pid"], run["start_time"])
         if pidfd is None:
             raise InUseError("cannot join the container", "its first process has ended")
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         libc.setns(pidfd, libc.CLONE_NEWUSER)
         os.close(pidfd)
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        idmaps.become_root(container.record)
+        process = _process(engine, container, spec, chosen)
         runtime = engine.driver("runtime", container.record["runtime"])
         keep = tuple(range(3, 3 + chosen["preserve_fds"]))
         stdin = 0 if chosen["stdin"] else os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -112,17 +111,22 @@ def _child(
 def _process(
     engine: Engine, container: Container, spec: dict[str, Any], chosen: ExecOptions
 ) -> dict[str, Any]:
-    """The OCI process: the container's own, with what was asked for."""
+    """The OCI process: the container's own, with what was asked for.
+
+    Called inside the container's user namespace: nobody else sees into a FUSE file system.
+    """
     run = container.run
     assert run is not None
+    wanted = container.record["options"]["group_add"]
+    groups = [group for group in wanted if group != oci.KEEP_GROUPS]
     root = os.open(f"/proc/{run['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         user = users.resolve(
             chosen["user"] or container.record["options"]["user"],
             paths.read_in_root(root, "/etc/passwd"),
             paths.read_in_root(root, "/etc/group"),
-            container.record["options"]["group_add"],
-            gid_count=engine.idmap.gid_count(),
+            groups,
+            gid_count=(idmaps.of_record(container.record) or engine.idmap).gid_count(),
         )
     finally:
         os.close(root)
@@ -147,4 +151,10 @@ def _process(
             "permitted": every,
             "effective": every,
         }
-    return oci.finish({"process": process}, user, explicit_home="HOME" in environment)["process"]  # type: ignore[no-any-return]
+    document = oci.finish(
+        {"process": process},
+        user,
+        explicit_home="HOME" in environment,
+        keep_groups=oci.KEEP_GROUPS in wanted,
+    )
+    return document["process"]  # type: ignore[no-any-return]

@@ -202,7 +202,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         "IpcMode": chosen.get("ipc") or "private",
         "PidMode": "private",
         "UTSMode": "private",
-        "UsernsMode": "",
+        "UsernsMode": "private" if container.record.get("idmap") else "",
         "CgroupMode": "private",
         "Cgroups": "disabled",
         "Init": bool(chosen["init"]),

@@ -47,10 +47,8 @@ def start(
 
     attach: the descriptors of stdin, stdout, stderr that the container's streams are connected to.
     """
-    storage = record["storage"]
     if snapshot is None:
-        driver = engine.driver("storage", storage["driver"])
-        snapshot = driver.prepare(storage["key"], storage["chain"])
+        snapshot = prepare_again(engine, record)
     settings = engine.settings
     plan: dict[str, Any] = {
         "kind": "run",
@@ -69,6 +67,17 @@ def start(
         plan["images"] = mounting.prepare(engine, record)
     spawned.send(plan, [*(attach or []), *(preserve or [])])
     return int(spawned.expect("started")["pid"])
+
+
+def prepare_again(engine: Engine, record: Record) -> Snapshot:
+    """The snapshot of a container that was created before."""
+    from sampan.engine import idmaps
+
+    storage = record["storage"]
+    driver = engine.driver("storage", storage["driver"])
+    mapped = idmaps.owners(engine, record)
+    more = {} if mapped is None else {"owners": mapped}
+    return driver.prepare(storage["key"], storage["chain"], **more)  # type: ignore[no-any-return]
 
 
 def connect(engine: Engine, container: Container) -> Spawned:

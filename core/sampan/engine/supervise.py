@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
     from sampan.model.contract import Process
+    from sampan.model.users import User
 
 DRAIN_SECONDS = 10.0  # how long output may still come after the last process
 
@@ -54,6 +55,10 @@ class Supervisor:
         self.bundle_fd = files.open_directory(plan["bundle"])
         self.record: Record = json.loads(files.read(self.dir_fd, "record.json"))
         self.options = self.record["options"]
+        self._idmap: IdMap | None = None
+        self._owner: tuple[int, int] | None = None
+        if "idmap" in self.record:
+            self._own_map()
         self.tty: bool = self.options["tty"]
         self._fds = fds  # the client's stdin, stdout, stderr, then what it preserves
         self._kept = fds[3:]
@@ -63,6 +68,14 @@ class Supervisor:
         self._error = ""
         self._deadline: float | None = None
         self._late = False  # killed by --timeout, which podman tells as -1
+
+    def _own_map(self) -> None:
+        """A container in a nested user namespace; what is made for it here belongs to its root, if it has one."""
+        from sampan.engine import idmaps
+
+        self._idmap = idmaps.of_record(self.record)
+        if self._idmap is not None and self._idmap.has(0, 0):
+            self._owner = self._idmap.outside(0, 0)
 
     def run(self) -> None:
         started = stamp(time.time_ns())
@@ -114,6 +127,7 @@ class Supervisor:
             self.record,
             spec["hostname"],
             host_network=self.network.namespace == "host",
+            owner=self._owner,
         )
         spec = self._finish(spec)
         files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
@@ -128,22 +142,28 @@ class Supervisor:
     def _finish(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Fill in what only the mounted root tells."""
         root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
+        groups = [group for group in self.options["group_add"] if group != oci.KEEP_GROUPS]
         try:
             user = users.resolve(
                 self.options["user"],
-                surroundings.passwd(root, self.bundle_fd, self.options),
+                surroundings.passwd(root, self.bundle_fd, self.options, self._owner),
                 paths.read_in_root(root, "/etc/group"),
-                self.options["group_add"],
-                gid_count=self.engine.idmap.gid_count(),
+                groups,
+                gid_count=(self._idmap or self.engine.idmap).gid_count(),
             )
             surroundings.check_workdir(root, self.options, spec)
             if any(map(needs_work, self.options["mounts"])):
                 from sampan.engine.placed import place
 
                 self._servers += place(
-                    self.engine, self.bundle_fd, root, user, self.options["mounts"], self.plan["images"]
+                    self.engine,
+                    self.bundle_fd,
+                    root,
+                    self._seen(user),
+                    self.options["mounts"],
+                    self.plan["images"],
                 )
-            surroundings.link_mtab(root)
+            surroundings.link_mtab(root, self._owner)
             if self.options["tz"]:
                 self._set_zone(root)
         finally:
@@ -152,7 +172,14 @@ class Supervisor:
             rows, columns = self.plan["size"]
             spec["process"]["consoleSize"] = {"height": rows, "width": columns}
         explicit = any(word.startswith("HOME=") for word in spec["process"]["env"])
-        return oci.finish(spec, user, explicit_home=explicit)
+        keep = oci.KEEP_GROUPS in self.options["group_add"]
+        return oci.finish(spec, user, explicit_home=explicit, keep_groups=keep)
+
+    def _seen(self, user: User) -> tuple[int, int]:
+        """The ids of the container's user as this process sees them."""
+        if self._idmap is None:
+            return user.uid, user.gid
+        return self._idmap.outside(user.uid, user.gid)
 
     def _set_zone(self, root: int) -> None:
         """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""
@@ -264,6 +291,10 @@ class Supervisor:
             processes.send_signal(pidfd, message["number"])
         elif kind == "resize" and self.tty:
             terminal.set_size(self._master, message["rows"], message["columns"])
+        elif kind == "root":
+            root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
+            send(sock, {"kind": "root"}, [root])
+            os.close(root)
         elif kind == "attach":
             streams.clients.append(Client(sock, fds, message["stdin"] and streams.stdin >= 0))
 

@@ -68,7 +68,14 @@ def unmount(path: str) -> None:
             raise
 
 
-def make_etc(bundle_fd: int, record: Record, hostname: str, *, host_network: bool) -> None:
+def make_etc(
+    bundle_fd: int,
+    record: Record,
+    hostname: str,
+    *,
+    host_network: bool,
+    owner: tuple[int, int] | None = None,
+) -> None:
     """hosts, resolv.conf, hostname and containerenv on a tmpfs of their own, so that no path of the host shows."""
     tmpfs = mounts.new(
         "tmpfs", [("size", "1m"), ("mode", "755")], mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
@@ -86,6 +93,8 @@ def make_etc(bundle_fd: int, record: Record, hostname: str, *, host_network: boo
     }
     for name, text in contents.items():
         _write(etc, name, os.fsencode(text))
+        if owner:
+            os.chown(name, *owner, dir_fd=etc)
     os.close(etc)
 
 
@@ -129,7 +138,9 @@ def _resolver(record: Record, *, host_network: bool) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def passwd(root: int, bundle_fd: int, options: RunOptions) -> bytes | None:
+def passwd(
+    root: int, bundle_fd: int, options: RunOptions, owner: tuple[int, int] | None = None
+) -> bytes | None:
     """The image's /etc/passwd; with further entries also as a file of the bundle, which is mounted over it."""
     content = paths.read_in_root(root, "/etc/passwd")
     if not options["passwd_entries"]:
@@ -140,6 +151,8 @@ def passwd(root: int, bundle_fd: int, options: RunOptions) -> bytes | None:
     content = (content or b"").rstrip(b"\n") + b"\n" + b"".join(line + b"\n" for line in lines)
     etc = files.open_directory("etc", dir_fd=bundle_fd)
     _write(etc, "passwd", content.lstrip(b"\n"))
+    if owner:
+        os.chown("passwd", *owner, dir_fd=etc)
     os.close(etc)
     return content
 
@@ -164,7 +177,7 @@ def check_workdir(root: int, options: RunOptions, spec: dict[str, Any]) -> None:
         ) from None
 
 
-def link_mtab(root: int) -> None:
+def link_mtab(root: int, owner: tuple[int, int] | None = None) -> None:
     """/etc/mtab for programs that still read it, where the image has an /etc without one."""
     try:
         etc = paths.open_in_root(root, "/etc", paths.O_PATH | os.O_DIRECTORY)
@@ -175,6 +188,8 @@ def link_mtab(root: int) -> None:
     except FileNotFoundError:
         try:
             os.symlink("/proc/mounts", "mtab", dir_fd=etc)
+            if owner:
+                os.chown("mtab", *owner, dir_fd=etc, follow_symlinks=False)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES):
                 raise

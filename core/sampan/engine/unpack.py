@@ -11,6 +11,7 @@ from sampan.store import unsynced
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.engine import Engine
+    from sampan.linux.userns import IdMap
     from sampan.model.mount import Snapshot
     from sampan.store.images import Image
 
@@ -34,8 +35,8 @@ def ready(engine: Engine, image: Image) -> None:
         _unpack(engine, image)
 
 
-def snapshot(engine: Engine, image: Image, key: str) -> Snapshot:
-    """A snapshot over the image's layers.
+def snapshot(engine: Engine, image: Image, key: str, owners: IdMap | None = None) -> Snapshot:
+    """A snapshot over the image's layers; owners: as `StorageDriver.prepare` has it.
 
     A layer that the current driver has lost, or never had, is unpacked first.
     """
@@ -43,10 +44,16 @@ def snapshot(engine: Engine, image: Image, key: str) -> Snapshot:
     if unsynced.any_lost(engine.root_fd, engine.storage.name):
         engine.layers.keys(())  # opens the layer store, which drops what cannot be trusted
     try:
-        return engine.storage.prepare(key, keys)
+        return _prepare(engine, key, keys, owners)
     except NotFoundError:
         _unpack(engine, image)
-    return engine.storage.prepare(key, keys)
+    return _prepare(engine, key, keys, owners)
+
+
+def _prepare(engine: Engine, key: str, keys: list[str], owners: IdMap | None) -> Snapshot:
+    if owners is None:  # what every driver takes
+        return engine.storage.prepare(key, keys)
+    return engine.storage.prepare(key, keys, owners=owners)
 
 
 def _unpack(engine: Engine, image: Image) -> None:

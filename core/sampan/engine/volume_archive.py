@@ -56,8 +56,8 @@ def _write(engine: Engine, name: str, out: int) -> None:
 
     _, tree = _mount(engine, name)
     top = paths.openat2(tree, ".", os.O_RDONLY | os.O_DIRECTORY, paths.RESOLVE_BENEATH)
-    writer = TarWriter(lambda data: files.write_all(out, data))
-    writer.add(b".", top, b".")
+    writer = TarWriter(lambda data: files.write_all(out, data), layer=False)
+    writer.root(top)
     writer.tree(top)
     writer.close()
 
@@ -72,7 +72,9 @@ def unpack(engine: Engine, volume: Volume, source: int) -> None:
     notices = json.loads(os.read(read_end, 65536) or b"{}")
     os.close(read_end)
     if notices.get("owners"):
-        warn(f"{notices['owners']} files of volume {volume.name} belong to you: your user has no other ids")
+        warn(
+            f"{notices['owners']} files of volume {volume.name} belong to you: your user has no other ids"
+        )
     if notices.get("devices"):
         warn(f"{notices['devices']} devices were left out: your user cannot make any")
 

@@ -72,8 +72,9 @@ class Server:
     def complaint(self) -> str:
         """The last line that it wrote to its standard error."""
         text = os.pread(self._errors, 4096, max(0, os.fstat(self._errors).st_size - 4096))
-        lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1].strip() if lines else ""
+        lines = [line.strip() for line in text.decode(errors="replace").splitlines()]
+        telling = [line for line in lines if line and "ignored" not in line]
+        return telling[-1] if telling else ""
 
 
 def serve(argv: Sequence[str], target: int) -> Server:

@@ -60,6 +60,14 @@ def lookup(stack: Sequence[int], path: bytes, flags: int = O_PATH) -> int | None
     return None
 
 
+def hides(layer: int, path: bytes) -> bool:
+    """Whether the layer has the path itself, or hides what the layers below have there."""
+    fd, below = _lookup_one(layer, path.split(b"/"), O_PATH)
+    if fd is not None:
+        os.close(fd)
+    return fd is not None or not below
+
+
 def names(stack: Sequence[int], path: bytes = b"") -> set[bytes]:
     """The names in a directory of the overlay of these directories."""
     parts = [part for part in path.split(b"/") if part not in (b"", b".")] or [b"."]

@@ -15,7 +15,7 @@ from sampan.linux import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 Extent = tuple[int, int, int]  # first id inside, first id outside, count
 
@@ -52,6 +52,35 @@ class IdMap:
     def inverse(self) -> IdMap:
         """Outside as inside."""
         return IdMap(_swapped(self.uids), _swapped(self.gids))
+
+
+def to_json(idmap: IdMap) -> dict[str, list[list[int]]]:
+    return {
+        "uids": [list(extent) for extent in idmap.uids],
+        "gids": [list(extent) for extent in idmap.gids],
+    }
+
+
+def from_json(document: Mapping[str, Sequence[Sequence[int]]]) -> IdMap:
+    uids, gids = (
+        tuple((int(a), int(b), int(count)) for a, b, count in document[kind])
+        for kind in ("uids", "gids")
+    )
+    return IdMap(uids, gids)
+
+
+def write_map(pid: int, idmap: IdMap) -> None:
+    """Map the ids of a process in a new user namespace nested in this one, as root of which we are."""
+    for kind, extents in (("uid_map", idmap.uids), ("gid_map", idmap.gids)):
+        if kind == "gid_map" and len(extents) == 1 and extents[0][2] == 1:
+            _deny_groups(pid)
+        _write(f"/proc/{pid}/{kind}", b"\n".join(b"%d %d %d" % extent for extent in extents))
+
+
+def _deny_groups(pid: int) -> None:
+    """A map of one group needs no privilege, and gets none: setgroups(2) is denied for good."""
+    if (_read(f"/proc/{pid}/setgroups") or "") != "deny":
+        _write(f"/proc/{pid}/setgroups", b"deny")
 
 
 def _translate(extents: tuple[Extent, ...], number: int) -> int:

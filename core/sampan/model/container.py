@@ -50,6 +50,9 @@ class RunOptions(TypedDict):
     shm_size: int
     network: str
     ipc: str  # "", private, shareable, none; a container is refused when it is made
+    userns: str  # as --userns has it; "" and host are the store's map
+    uidmap: list[str]
+    gidmap: list[str]
     umask: str
     tz: str
     oom_score_adj: int | None
@@ -61,7 +64,13 @@ class RunOptions(TypedDict):
     log_options: dict[str, str]
 
 
-class Record(TypedDict):
+class _Optional(TypedDict, total=False):
+    idmap: dict[
+        str, list[list[int]]
+    ]  # of a user namespace nested in the store's (linux.userns.to_json)
+
+
+class Record(_Optional):
     """A container as it was created: it never changes but for its name."""
 
     version: int

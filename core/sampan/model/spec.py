@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.linux.userns import Extent, IdMap
     from sampan.model.container import RunOptions
     from sampan.model.users import User
 
@@ -40,19 +41,30 @@ INIT = "/run/.sampan-init"
 class Facts:
     """What `build` must know of the machine and of the container's surroundings."""
 
-    __slots__ = ("container", "highest_gid", "hostname", "masks", "nofile", "private_network")
+    __slots__ = (
+        "container",
+        "gids",
+        "hostname",
+        "idmap",
+        "masks",
+        "nofile",
+        "private_network",
+    )
 
     def __init__(
         self,
         container: str,
         hostname: str,
         *,
-        highest_gid: int,
+        gids: tuple[Extent, ...],
         private_network: bool,
         nofile: int,
         masks: list[str],
+        idmap: IdMap | None = None,
     ) -> None:
-        self.container, self.hostname, self.highest_gid = container, hostname, highest_gid
+        """gids: the group ids of its user namespace.  idmap: of a user namespace of the container's own."""
+        self.idmap = idmap
+        self.container, self.hostname, self.gids = container, hostname, gids
         self.private_network, self.nofile, self.masks = private_network, nofile, masks
 
 
@@ -92,6 +104,13 @@ def build(image: dict[str, Any], options: RunOptions, facts: Facts) -> dict[str,
             **_paths(options, facts),
         },
     }
+    if facts.idmap is not None:
+        spec["linux"]["namespaces"].append({"type": "user"})
+        for kind, extents in (("uid", facts.idmap.uids), ("gid", facts.idmap.gids)):
+            spec["linux"][f"{kind}Mappings"] = [
+                {"containerID": inside, "hostID": outside, "size": count}
+                for inside, outside, count in extents
+            ]
     if options["oom_score_adj"] is not None:
         spec["process"]["oomScoreAdj"] = options["oom_score_adj"]
     profile = _seccomp(options, capabilities)
@@ -184,7 +203,7 @@ def _sysctls(options: RunOptions, facts: Facts) -> dict[str, str]:
     if not facts.private_network:
         return dict(options["sysctls"])
     defaults = {
-        "net.ipv4.ping_group_range": f"0 {facts.highest_gid}",
+        "net.ipv4.ping_group_range": "{} {}".format(*_first_range(facts.gids)),
         "net.ipv4.ip_unprivileged_port_start": "0",
     }
     return {**defaults, **options["sysctls"]}
@@ -220,7 +239,7 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
         "newinstance",
         "ptmxmode=0666",
         "mode=0620",
-        *(["gid=5"] if facts.highest_gid >= 5 else []),
+        *(["gid=5"] if any(first <= 5 < first + count for first, _, count in facts.gids) else []),
     ]
     system = "rw" if options["privileged"] else "ro"
     shm = [_mount("/dev/shm", "tmpfs", "shm", *tight, "mode=1777", f"size={options['shm_size']}")]
@@ -275,10 +294,20 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
     return [mount for mount in mounts if mount["destination"] not in named] + asked
 
 
-def finish(spec: dict[str, Any], user: User, *, explicit_home: bool) -> dict[str, Any]:
-    """The document with the user's numbers; only root keeps capabilities."""
+KEEP_GROUPS = "keep-groups"  # a --group-add that means the caller's own groups
+
+
+def finish(
+    spec: dict[str, Any], user: User, *, explicit_home: bool, keep_groups: bool = False
+) -> dict[str, Any]:
+    """The document with the user's numbers; only root keeps capabilities.
+
+    keep_groups: the process keeps the groups that the caller has on the host (as crun's annotation says).
+    """
     process = dict(spec["process"])
     process["user"] = {**process["user"], "uid": user.uid, "gid": user.gid}
+    if keep_groups:
+        process["user"]["keepOriginalGroups"] = True
     if user.groups:
         process["user"]["additionalGids"] = user.groups
     if not explicit_home:
@@ -286,3 +315,15 @@ def finish(spec: dict[str, Any], user: User, *, explicit_home: bool) -> dict[str
     if user.uid != 0:
         process["capabilities"] = {**process["capabilities"], "effective": [], "permitted": []}
     return {**spec, "process": process}
+
+
+def _first_range(extents: tuple[Extent, ...]) -> tuple[int, int]:
+    """The lowest ids of a map that follow on each other."""
+    ordered = sorted(extents)
+    lowest = ordered[0][0]
+    end = lowest
+    for first, _, count in ordered:
+        if first != end:
+            break
+        end = first + count
+    return lowest, end - 1

@@ -106,6 +106,25 @@ class LayerStore:
 
         return sidecar.read(self._records(), f"{key}.sidecar")
 
+    def truth(self, chain: Sequence[str]) -> dict[bytes, Extra]:
+        """What the merged tree of the layers (keys, bottom first) could not hold, by path.
+
+        Called inside a user namespace of the store's map.  Of a driver whose layers depend on each
+        other the topmost layer's notes are those of the whole tree.
+        """
+        if "independent-layers" not in self._driver.features:
+            return self.extras(chain[-1]) if chain else {}
+        from sampan.linux import overlay
+
+        found: dict[bytes, Extra] = {}
+        for key in chain:
+            if found:
+                (layer,) = self._driver.lower([key])
+                found = {path: e for path, e in found.items() if not overlay.hides(layer, path)}
+                os.close(layer)
+            found.update(self.extras(key))
+        return found
+
     def present(self) -> list[str]:
         """The keys of all layers with a record."""
         return records.keys(self._records())

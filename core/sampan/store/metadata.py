@@ -72,12 +72,7 @@ class Metadata:
             path, kind=LETTERS[entry.type], uid=entry.uid, gid=entry.gid, mode=entry.mode,
             xattrs=entry.xattrs,
         )  # fmt: skip
-        mode = entry.mode
-        if entry.uid:
-            mode &= ~stat.S_ISUID  # set-id to somebody else must not become set-id to the user
-        if entry.gid and entry.type != DIRECTORY:
-            mode &= ~stat.S_ISGID
-        return mode, False
+        return without_set_id(entry.mode, entry.uid, entry.gid, entry.type == DIRECTORY), False
 
     def _outside(self, entry: Entry) -> SampanError:
         uids = sum(count for _, _, count in self._idmap.uids)
@@ -108,3 +103,12 @@ class Metadata:
                 path, kind=LETTERS[entry.type], uid=entry.uid, gid=entry.gid, mode=entry.mode,
                 xattrs=entry.xattrs,
             )  # fmt: skip
+
+
+def without_set_id(mode: int, uid: int, gid: int, directory: bool) -> int:
+    """The mode where the owner cannot be set: set-id to somebody else must not become set-id to the user."""
+    if uid:
+        mode &= ~stat.S_ISUID
+    if gid and not directory:
+        mode &= ~stat.S_ISGID
+    return mode

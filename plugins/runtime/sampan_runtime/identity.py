@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 _KEEP_ALL = (1 << 64) - 1
 
 
+def become_root(linux: dict[str, Any]) -> None:
+    """Root of a user namespace that this process was cloned into, if its map has a root; no host's groups."""
+    has_root = [
+        any(not m["containerID"] for m in linux[key]) for key in ("uidMappings", "gidMappings")
+    ]
+    if all(has_root):
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+
 def become(process: dict[str, Any], program_filter: bytes | None) -> None:
     """Take on the OCI `process` object's identity."""
     libc.new_session_keyring()
@@ -32,7 +42,8 @@ def become(process: dict[str, Any], program_filter: bytes | None) -> None:
     capabilities.drop_bounding(sets["bounding"])
     capabilities.clear_ambient()
     user = process["user"]
-    _set_groups(user.get("additionalGids") or [])
+    if not user.get("keepOriginalGroups"):
+        _set_groups(user.get("additionalGids") or [])
     libc.prctl(libc.PR_SET_KEEPCAPS, 1)
     _set_ids(user["uid"], user["gid"])
     libc.prctl(libc.PR_SET_KEEPCAPS, 0)

@@ -36,16 +36,36 @@ def begin(
     kind: str, job: dict[str, Any], io: Io, report: sockets.Socket, program_filter: bytes | None
 ) -> None:
     """Do the job in this child; `report` becomes part of it."""
+    nested = kind == "init" and _has(job["spec"], "user")
+    if nested:
+        _await_map(report)
     job = {
         **job,
         "io": [io.stdin, io.stdout, io.stderr, io.console, *io.keep],
         "report": child.move_up(report.fileno(), 3 + len(io.keep)),
     }
     if restart.is_needed():
+        if nested:
+            identity.become_root(
+                job["spec"]["linux"]
+            )  # execve(2) leaves capabilities to root alone
         restart.restart(
             kind, job, [fd for fd in (*job["io"], job["report"]) if fd >= 0], program_filter
         )
     run(kind, job, program_filter)
+
+
+def _await_map(report: sockets.Socket) -> None:
+    """Let the monitor map the ids of this process's new user namespace.
+
+    The file for it belongs to the host's root while the process is non-dumpable; nothing of the container runs yet.
+    """
+    libc.prctl(libc.PR_SET_DUMPABLE, 1)
+    sockets.send(report, b"map")
+    answer = sockets.receive(report)[0]
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    if answer != b"mapped":
+        os._exit(125)  # the monitor is gone
 
 
 def run(kind: str, job: dict[str, Any], program_filter: bytes | None) -> None:
@@ -64,6 +84,9 @@ def _init(
     spec: dict[str, Any] = job["spec"]
     processes.die_with_parent()
     root = Root(job["bundle"], spec)
+    if _has(spec, "user"):
+        identity.become_root(spec["linux"])
+        processes.die_with_parent()
     root.build()
     process = spec["process"]
     if spec.get("hostname") and _has(spec, "uts"):

@@ -13,7 +13,7 @@ import os
 
 from sampan import files
 from sampan.errors import NotFoundError, SampanError
-from sampan.linux import libc, processes, seccomp, sockets
+from sampan.linux import libc, processes, seccomp, sockets, userns
 from sampan.model.contract import Probe, Process
 from sampan_runtime import child, jobs
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sampan.model.contract import DriverContext, Io
 
 NAMESPACES = {
+    "user": libc.CLONE_NEWUSER,
     "pid": libc.CLONE_NEWPID,
     "mount": libc.CLONE_NEWNS,
     "network": libc.CLONE_NEWNET,
@@ -66,6 +67,10 @@ class NativeRuntime:
             child.in_child(report, lambda: jobs.begin("init", job, io, report, program_filter))
         theirs.close()
         process = Process(pid, pidfd)
+        if flags & libc.CLONE_NEWUSER:
+            _expect(ours, process, b"map")
+            userns.write_map(pid, _id_map(spec["linux"]))
+            sockets.send(ours, b"mapped")
         self._created[container] = Created(process, ours)
         _expect(ours, process)
         return process
@@ -78,7 +83,10 @@ class NativeRuntime:
             return None
         digest = _blake2.blake2b(json.dumps(profile, sort_keys=True).encode(), digest_size=16)
         name = f"seccomp-{digest.hexdigest()}.bpf"
-        cache = files.open_directory("cache", dir_fd=self._context.root_fd, create=True)
+        try:
+            cache = files.open_directory("cache", dir_fd=self._context.root_fd, create=True)
+        except PermissionError:  # in a user namespace in which the store's owner has no id
+            return seccomp.compile_filter(profile)
         try:
             try:
                 return files.read(cache, name, 1 << 20)
@@ -127,10 +135,19 @@ class NativeRuntime:
             created.sock.close()
 
 
-def _expect(sock: sockets.Socket, process: Process) -> None:
+def _id_map(linux: dict[str, Any]) -> userns.IdMap:
+    """The OCI document's map; its host ids are those of this process's user namespace."""
+    uids, gids = (
+        tuple((m["containerID"], m["hostID"], m["size"]) for m in linux[kind])
+        for kind in ("uidMappings", "gidMappings")
+    )
+    return userns.IdMap(uids, gids)
+
+
+def _expect(sock: sockets.Socket, process: Process, word: bytes = b"ready") -> None:
     """Wait until the child has made its root; raise what it tells."""
     data, _ = sockets.receive(sock)
-    if data == b"ready":
+    if data == word:
         return
     os.waitpid(process.pid, 0)
     if data:

@@ -42,6 +42,11 @@ class Root:
         if null != os.makedev(1, 3):
             raise SampanError("cannot use the host's /dev/null", "it is not the null device")
         self.null = mounts.clone_path("/dev/null")
+        self._sources = {
+            index: self._source(mount)
+            for index, mount in enumerate(spec.get("mounts") or ())
+            if is_bind(mount)
+        }
         self.fd = self._clone_root(spec["root"]["path"])
         self.proc = -1
         self._placed: dict[str, tuple[int, int, int]] = {}  # protected path: device, inode, rdev
@@ -57,15 +62,11 @@ class Root:
 
     def build(self) -> None:
         """All mounts, devices, masks and sysctls; the root is not yet entered."""
-        for mount in self.spec.get("mounts") or ():
+        for index, mount in enumerate(self.spec.get("mounts") or ()):
             try:
-                self._mount(mount)
+                self._mount(mount, self._sources.pop(index, -1))
             except OSError as error:
-                raise SampanError(
-                    f"cannot mount {mount.get('source', mount['type'])} on {mount['destination']}",
-                    _reason(error),
-                    _advice(mount, error),
-                ) from None
+                raise _refused(mount, error) from None
         self._sysctls()
         for path in self.linux.get("readonlyPaths") or ():
             self._make_readonly(path)
@@ -84,13 +85,20 @@ class Root:
     def make_directory(self, path: str) -> None:
         os.close(paths.make_directories(self.fd, path))
 
-    def _mount(self, mount: dict[str, Any]) -> None:
+    def _source(self, mount: dict[str, Any]) -> int:
+        """A detached copy of what is to be bound, opened with the ids of the caller."""
+        recursive = "rbind" in (mount.get("options") or ())
+        try:
+            return mounts.clone_path(mount["source"], recursive=recursive, dir_fd=self.bundle_fd)
+        except OSError as error:
+            raise _refused(mount, error) from None
+
+    def _mount(self, mount: dict[str, Any], fd: int) -> None:
         attributes, cleared, propagation, data = parse_options(mount.get("options") or [])
         options: list[str] = mount.get("options") or []
         kind = mount.get("type") or "bind"
-        if kind == "bind" or "bind" in options or "rbind" in options:
+        if fd >= 0:
             recursive = "rbind" in options
-            fd = mounts.clone_path(mount["source"], recursive=recursive, dir_fd=self.bundle_fd)
             mounts.set_attributes(
                 fd, attributes, cleared, propagation or mounts.MS_PRIVATE, recursive=recursive
             )
@@ -259,6 +267,19 @@ def parse_options(options: list[str]) -> tuple[int, int, int, list[tuple[str, st
             key, equals, value = option.partition("=")
             data.append((key, value if equals else None))
     return add, clear & ~add & ~mounts.RDONLY, propagation, data
+
+
+def is_bind(mount: dict[str, Any]) -> bool:
+    options: list[str] = mount.get("options") or []
+    return (mount.get("type") or "bind") == "bind" or "bind" in options or "rbind" in options
+
+
+def _refused(mount: dict[str, Any], error: OSError) -> SampanError:
+    return SampanError(
+        f"cannot mount {mount.get('source', mount['type'])} on {mount['destination']}",
+        _reason(error),
+        _advice(mount, error),
+    )
 
 
 def _reason(error: OSError) -> str:

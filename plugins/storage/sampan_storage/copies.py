@@ -15,14 +15,15 @@ import time
 
 from sampan import files
 from sampan.drivers import Change
-from sampan.linux import compare
+from sampan.linux import compare, userns
 from sampan.linux.clone import Cloner, can_reflink
-from sampan.linux.userns import IdMap
 from sampan_storage.layers import Layer, sweep, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sampan.linux.userns import IdMap
 
 TICK = 0.02  # seconds in which two changes may get the same time
 MAX_INDEX = 1 << 28
@@ -71,7 +72,7 @@ def make(root: int, key: str, layer: str, owners: IdMap | None, log: Callable[[s
         cloner.run()
         os.close(source)
         if owners:
-            data = json.dumps({"uids": owners.uids, "gids": owners.gids}).encode()
+            data = json.dumps(userns.to_json(owners)).encode()
             files.write_atomic(snapshot.fd, "owners", data, sync=False)
         files.write_atomic(snapshot.fd, "index", _index(target).tobytes(), sync=False)
         os.close(target)
@@ -119,8 +120,7 @@ def _owners(snapshot: int) -> compare.Owner | None:
         told = json.loads(files.read(snapshot, "owners"))
     except FileNotFoundError:
         return None
-    uids, gids = (tuple((a, b, c) for a, b, c in told[kind]) for kind in ("uids", "gids"))
-    return IdMap(uids, gids).outside
+    return userns.from_json(told).outside
 
 
 def usage(root: int, key: str) -> int:

@@ -1,0 +1,218 @@
+"""sampan system: df and prune."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from sampan.cli.context import engine as make_engine
+from sampan.cli.format import render_rows
+from sampan.cli.images import human_size
+from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
+from sampan.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.engine import Engine
+    from sampan.engine.disk import Usage
+
+DF = Verb(
+    "system df",
+    "Show what images and containers take of the disk",
+    "",
+    [
+        Option("--format", help="json or a Go template", metavar="FORMAT"),
+        Option("--verbose -v", FLAG, "Show each image and container"),
+    ],
+    maximum=0,
+)
+PRUNE = Verb(
+    "system prune",
+    "Remove containers that do not run, and images that are not needed",
+    "",
+    [
+        Option(
+            "--all -a", FLAG, "Remove all images that no container uses, not only untagged ones"
+        ),
+        Option("--filter", LIST, "Remove only what matches (until=, label=)", "KEY=VALUE"),
+        Option("--force -f", FLAG, "Do not ask"),
+    ],
+    maximum=0,
+)
+COLUMNS = [
+    ("TYPE", "Type"),
+    ("TOTAL", "Total"),
+    ("ACTIVE", "Active"),
+    ("SIZE", "Size"),
+    ("RECLAIMABLE", "Reclaimable"),
+]
+IMAGE_COLUMNS = [
+    ("REPOSITORY", "Repository"),
+    ("TAG", "Tag"),
+    ("IMAGE ID", "ImageID"),
+    ("CREATED", "Created"),
+    ("SIZE", "Size"),
+    ("SHARED SIZE", "SharedSize"),
+    ("UNIQUE SIZE", "UniqueSize"),
+    ("CONTAINERS", "Containers"),
+]
+CONTAINER_COLUMNS = [
+    ("CONTAINER ID", "ContainerID"),
+    ("IMAGE", "Image"),
+    ("COMMAND", "Command"),
+    ("SIZE", "Size"),
+    ("CREATED", "Created"),
+    ("STATUS", "Status"),
+    ("NAMES", "Names"),
+]
+VERBS = {"df": DF, "prune": PRUNE}
+
+
+def main(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h"):
+        rows = [f"  {name:10}{verb.summary}" for name, verb in VERBS.items()]
+        head = [
+            "Manage sampan",
+            "",
+            "Usage:",
+            "  sampan system [command]",
+            "",
+            "Available Commands:",
+        ]
+        print("\n".join([*head, *rows]))
+        if not words:
+            raise UsageError("missing command 'sampan system COMMAND'")
+        return 0
+    if words[0] not in VERBS:
+        raise UsageError(
+            f"unrecognized command 'sampan system {words[0]}'", "", "see 'sampan system --help'"
+        )
+    return _df(words[1:]) if words[0] == "df" else _prune(words[1:])
+
+
+def _df(words: list[str]) -> int:
+    values, _ = parse(DF, words)
+    from sampan.engine import disk
+
+    engine = make_engine()
+    images, total = disk.images(engine)
+    containers = disk.containers(engine)
+    if values["verbose"]:
+        if values["format"]:
+            raise UsageError("sampan system df", "cannot combine --format and --verbose flags")
+        print("Images space usage:\n")
+        print(render_rows(None, [row for one in images for row in _image_rows(one)], IMAGE_COLUMNS))
+        print("\nContainers space usage:\n")
+        print(render_rows(None, [_container_row(one) for one in containers], CONTAINER_COLUMNS))
+        return 0
+    rows = [
+        _row("Images", images, total, disk.reclaimable(images)),
+        _row(
+            "Containers", containers, sum(c.size for c in containers), disk.reclaimable(containers)
+        ),
+    ]
+    print(render_rows(values["format"], rows, COLUMNS))
+    return 0
+
+
+def _row(kind: str, found: list[Usage], size: int, free: int) -> dict[str, Any]:
+    share = round(100 * free / size) if size else 0
+    return {
+        "Type": kind,
+        "Total": len(found),
+        "Active": sum(1 for one in found if one.active),
+        "RawSize": size,
+        "RawReclaimable": free,
+        "Size": human_size(size),
+        "Reclaimable": f"{human_size(free)} ({share}%)",
+    }
+
+
+def _image_rows(one: Usage) -> list[dict[str, Any]]:
+    from sampan.engine.image_filters import moment
+    from sampan.model import reference, times
+
+    image: Any = one.item
+    rows: list[dict[str, Any]] = []
+    for name in image.names or [""]:
+        parsed = reference.parse(name) if name else None
+        rows.append(
+            {
+                "Repository": parsed.repository if parsed else "<none>",
+                "Tag": (parsed.tag if parsed else "") or "<none>",
+                "ImageID": image.id.removeprefix("sha256:")[:12],
+                "Created": times.ago(time.time() - moment(image.config.get("created") or "")),
+                "Size": human_size(one.size),
+                "SharedSize": human_size(one.shared),
+                "UniqueSize": human_size(one.size - one.shared),
+                "Containers": one.active,
+            }
+        )
+    return rows
+
+
+def _container_row(one: Usage) -> dict[str, Any]:
+    from sampan.model import times
+
+    container: Any = one.item
+    return {
+        "ContainerID": container.id[:12],
+        "Image": container.record["image"]["name"],
+        "Command": " ".join(container.record["args"]),
+        "Size": human_size(one.size),
+        "Created": times.ago(time.time() - times.parse(container.record["created"])),
+        "Status": container.state,
+        "Names": container.name,
+    }
+
+
+def _prune(words: list[str]) -> int:
+    values, _ = parse(PRUNE, words)
+    if not values["force"] and not _agreed(values["all"]):
+        return 0
+    from sampan.engine.images import prune
+
+    filters = [text for value in values["filter"] for text in value.split(",")]
+    engine = make_engine()
+    before = _bytes(engine)
+    gone = _containers(engine, values["filter"])
+    if gone:
+        print("Deleted Containers")
+        print("\n".join(gone))
+    images = prune(engine, everything=values["all"], filters=filters)
+    if images:
+        print("Deleted Images")
+        print("\n".join(images))
+    print(f"Total reclaimed space: {human_size(max(0, before - _bytes(engine)))}")
+    return 0
+
+
+def _bytes(engine: Engine) -> int:
+    from sampan.engine import disk
+
+    _, total = disk.images(engine)
+    return total + sum(one.size for one in disk.containers(engine))
+
+
+def _containers(engine: Engine, filters: list[str]) -> list[str]:
+    from sampan.cli.ps import matches, parse_filters
+    from sampan.engine.remove import remove
+
+    found = list(engine.containers.all())
+    wanted = parse_filters(filters)
+    return [
+        remove(engine, container.id)
+        for container in found
+        if container.state != "running" and matches(container, wanted, found)
+    ]
+
+
+def _agreed(everything: bool) -> bool:
+    images = "all images without at least one container" if everything else "all dangling images"
+    print("WARNING! This command removes:")
+    print("\t- all stopped containers")
+    print(f"\t- {images}\n")
+    print("Are you sure you want to continue? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

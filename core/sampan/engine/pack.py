@@ -1,0 +1,81 @@
+"""A tar that is being made becomes the blob of a layer: hashed and compressed while it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from isal import isal_zlib
+
+from sampan.model import image as documents
+from sampan.store.layers import LayerSource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from sampan.engine import Engine
+    from sampan.store.images import Image
+    from sampan.store.leases import Lease
+
+LEVEL = 2
+GZIP = 31  # window bits: a gzip member, whose header tells no time
+
+
+def pack(
+    engine: Engine,
+    lease: Lease,
+    read: Callable[[], bytes],
+    progress: Callable[[int], object] = lambda done: None,
+) -> LayerSource:
+    """The layer of the tar that `read` gives, chunk by chunk; b"" ends it.
+
+    Chunks must be cut the same each time for the same blob to come out.
+    """
+    plain = hashlib.sha256()
+    packer: Any = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, GZIP)  # pyright: ignore
+    done = 0
+    with engine.blobs.writer(lease) as writer:
+        while chunk := read():
+            done += len(chunk)
+            plain.update(chunk)
+            if packed := packer.compress(chunk):
+                writer.write(packed)
+            progress(done)
+        writer.write(packer.flush())
+        digest, size = writer.commit(), writer.size
+    return LayerSource(f"sha256:{plain.hexdigest()}", digest, documents.OCI_LAYER_GZIP, size)
+
+
+def unpack(
+    engine: Engine, chain: Sequence[LayerSource], tell: Callable[[str], object] = lambda text: None
+) -> int:
+    """See that all layers of the chain are unpacked; returns the bytes that they hold."""
+    missing = engine.layers.missing(chain)
+    if missing:
+        with engine.layers.unpacker(chain) as unpacker:
+            for index in missing:
+                fd = engine.blobs.open(chain[index].digest)
+                try:
+                    unpacker.submit(index, fd)
+                finally:
+                    os.close(fd)
+            for notice in unpacker.finish():
+                tell(notice)
+    keys = engine.layers.keys([layer.diff_id for layer in chain])
+    return sum(int(engine.layers.record(key)["size"]) for key in keys)
+
+
+def source_date_epoch() -> int | None:
+    """SOURCE_DATE_EPOCH in seconds: no time in an image is later (reproducible-builds.org)."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def sources(image: Image) -> list[LayerSource]:
+    """The layers of a stored image, bottom first."""
+    return [
+        LayerSource(diff_id, layer.digest, layer.media_type, layer.size)
+        for diff_id, layer in zip(image.diff_ids, image.layers, strict=True)
+    ]

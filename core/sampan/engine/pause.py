@@ -1,0 +1,108 @@
+"""Stopping a container's processes for a while, without a control group: SIGSTOP, later SIGCONT.
+
+A child joins the container's user namespace, where it may see and signal all of its processes, and
+stops those of the pid namespace until a look finds no new one.  It goes on with them when the
+caller says so or is gone: its end of the pipe closes either way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+
+from sampan.engine import idmaps
+from sampan.errors import InUseError, from_report, to_report
+from sampan.linux import libc, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from sampan.engine import Engine
+    from sampan.store.containers import Container
+
+ROUNDS = 50
+
+
+@contextlib.contextmanager
+def paused(
+    engine: Engine, container: Container, wanted: bool = True
+) -> Generator[None, None, None]:
+    """The container's processes stand still in the block; one that does not run needs nothing."""
+    run = container.run
+    if not wanted or container.state != "running" or run is None:
+        yield
+        return
+    pidfd = processes.open_if_same(run["pid"], run["start_time"])
+    if pidfd is None:
+        raise InUseError(
+            f"cannot pause container {container.id[:12]}", "it has just ended", "try again"
+        )
+    hold_read, hold = os.pipe()
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(hold)
+        os.close(told)
+        _child(container, pidfd, run["pid"], hold_read, tell)
+    for fd in (hold_read, tell, pidfd):
+        os.close(fd)
+    try:
+        answer = os.read(told, 1 << 16)
+        if answer != b"null":
+            raise from_report(json.loads(answer or b'["cannot pause the container","","",125]'))
+        yield
+    finally:
+        os.close(hold)
+        os.waitpid(pid, 0)
+        os.close(told)
+
+
+def _child(container: Container, pidfd: int, first: int, hold: int, tell: int) -> None:
+    stopped: dict[int, int] = {}
+    try:
+        os.setpgid(0, 0)  # an interrupt at the terminal is the caller's
+        libc.prctl(libc.PR_SET_DUMPABLE, 0)
+        libc.setns(pidfd, libc.CLONE_NEWUSER)
+        idmaps.become_root(container.record)
+        _stop(os.stat(f"/proc/{first}/ns/pid").st_ino, stopped)
+        os.write(tell, b"null")
+        os.read(hold, 1)
+    except BaseException as error:
+        os.write(tell, json.dumps(to_report(error, "cannot pause the container")).encode())
+    finally:
+        for fd in stopped.values():
+            processes.send_signal(fd, signal.SIGCONT)
+        os._exit(0)
+
+
+def _stop(namespace: int, stopped: dict[int, int]) -> None:
+    """SIGSTOP to every process of the pid namespace; new ones may appear while we look."""
+    for _ in range(ROUNDS):
+        new = 0
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) not in stopped and _is_inside(name, namespace):
+                try:
+                    fd = os.pidfd_open(int(name))
+                except ProcessLookupError:
+                    continue
+                if not _is_inside(name, namespace):  # the number went to another one
+                    os.close(fd)
+                    continue
+                processes.send_signal(fd, signal.SIGSTOP)
+                stopped[int(name)] = fd
+                new += 1
+        if not new:
+            return
+    raise InUseError(
+        "cannot pause the container", "it makes processes faster than they are stopped"
+    )
+
+
+def _is_inside(name: str, namespace: int) -> bool:
+    try:
+        return os.stat(f"/proc/{name}/ns/pid").st_ino == namespace
+    except OSError:
+        return False
