@@ -67,7 +67,7 @@ def check_mounts(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for mount in mounts:
         target = os.path.normpath(mount["destination"])
         if target in seen and seen[target] != mount:
-            raise UsageError(f"{target}: duplicate mount destination", "", "mount each target once")
+            raise UsageError(f"{target}: duplicate mount destination")
         seen[target] = mount
         if mount["type"] != "bind":
             continue

@@ -159,9 +159,13 @@ def name_snapshots(record: Record) -> None:
 
 def prepare(engine: Engine, record: Record) -> dict[str, Snapshot]:
     """The snapshots of the images that the container mounts, by the number of the mount."""
+    from sampan.engine import idmaps
+
+    mapped = idmaps.owners(engine, record)
+    more = {} if mapped is None else {"owners": mapped}
     return {
         str(number): engine.driver("storage", mount["driver"]).prepare(
-            mount["key"], mount["chain"], readonly=model.is_readonly(mount)
+            mount["key"], mount["chain"], readonly=model.is_readonly(mount), **more
         )
         for number, mount in enumerate(record["options"]["mounts"])
         if mount["type"] == "image"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sampan.linux.fuse import Server
     from sampan.model.mount import Snapshot
     from sampan.model.mounts import Mount
-    from sampan.model.users import User
     from sampan.model.volume import Volume
 
 PATIENCE = 600.0  # seconds that another container may take to copy
@@ -36,10 +35,13 @@ _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Placer:
-    """Mounts what is asked for; `servers` are the programs that serve snapshots."""
+    """Mounts what is asked for; `servers` are the programs that serve snapshots.
 
-    def __init__(self, engine: Engine, bundle_fd: int, root: int, user: User) -> None:
-        self._engine, self._root, self._user = engine, root, user
+    owner: the uid and gid of the container's user, as this process sees them.
+    """
+
+    def __init__(self, engine: Engine, bundle_fd: int, root: int, owner: tuple[int, int]) -> None:
+        self._engine, self._root, self._owner = engine, root, owner
         self._bundle = bundle_fd
         self._place = -1
         self.servers: list[Server] = []
@@ -179,7 +181,7 @@ class Placer:
 
     def _chown(self, tree: int, path: str) -> None:
         """`U`: everything becomes the container's user's, unless the top is already (podman's rule)."""
-        owner = self._user.uid, self._user.gid
+        owner = self._owner
         status = os.fstat(tree)
         if (status.st_uid, status.st_gid) == owner:
             return
@@ -238,11 +240,11 @@ def place(
     engine: Engine,
     bundle_fd: int,
     root: int,
-    user: User,
+    owner: tuple[int, int],
     wanted: list[Mount],
     snapshots: dict[str, Any],
 ) -> list[Server]:
     """Mount it; returns the programs that serve snapshots, which end when these are unmounted."""
-    placer = Placer(engine, bundle_fd, root, user)
+    placer = Placer(engine, bundle_fd, root, owner)
     placer.run(wanted, snapshots)
     return placer.servers

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
     from sampan.model.contract import Process
+    from sampan.model.users import User
 
 DRAIN_SECONDS = 10.0  # how long output may still come after the last process
 
@@ -153,9 +154,6 @@ class Supervisor:
                 gid_count=(self._idmap or self.engine.idmap).gid_count(),
             )
             surroundings.check_workdir(root, self.options, spec)
-            surroundings.link_mtab(root, self._owner)
-            if self.options["tz"]:
-                self._set_zone(root)
             if any(map(needs_work, self.options["mounts"])):
                 from sampan.engine.placed import place
 
@@ -163,10 +161,13 @@ class Supervisor:
                     self.engine,
                     self.bundle_fd,
                     root,
-                    user,
+                    self._seen(user),
                     self.options["mounts"],
                     self.plan["images"],
                 )
+            surroundings.link_mtab(root, self._owner)
+            if self.options["tz"]:
+                self._set_zone(root)
         finally:
             os.close(root)
         if self.tty and self.plan.get("size"):
@@ -175,6 +176,12 @@ class Supervisor:
         explicit = any(word.startswith("HOME=") for word in spec["process"]["env"])
         keep = oci.KEEP_GROUPS in self.options["group_add"]
         return oci.finish(spec, user, explicit_home=explicit, keep_groups=keep)
+
+    def _seen(self, user: User) -> tuple[int, int]:
+        """The ids of the container's user as this process sees them."""
+        if self._idmap is None:
+            return user.uid, user.gid
+        return self._idmap.outside(user.uid, user.gid)
 
     def _set_zone(self, root: int) -> None:
         """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""

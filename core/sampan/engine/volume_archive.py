@@ -56,8 +56,8 @@ def _write(engine: Engine, name: str, out: int) -> None:
 
     _, tree = _mount(engine, name)
     top = paths.openat2(tree, ".", os.O_RDONLY | os.O_DIRECTORY, paths.RESOLVE_BENEATH)
-    writer = TarWriter(lambda data: files.write_all(out, data))
-    writer.add(b".", top, b".")
+    writer = TarWriter(lambda data: files.write_all(out, data), layer=False)
+    writer.root(top)
     writer.tree(top)
     writer.close()
 
