@@ -26,10 +26,11 @@ VERB = Verb(
 
 def main(words: list[str]) -> int:
     values, names = parse(VERB, words)
-    from sampan.cli.progress import show
+    from sampan.cli.progress import meter
+    from sampan.engine import warn
     from sampan.engine.importing import import_image
 
-    with show(values["quiet"]) as progress:
+    with meter(f"Importing {names[0]}", quiet=values["quiet"]) as progress:
         image = import_image(
             make_engine(),
             names[0],
@@ -37,7 +38,8 @@ def main(words: list[str]) -> int:
             changes=values["change"],
             message=values["message"] or "",
             platform=(values["os"] or "", values["arch"] or "", values["variant"] or ""),
-            tell=progress.note,
+            progress=progress,
+            tell=(lambda text: None) if values["quiet"] else warn,
         )
     print(image.id)
     return 0
