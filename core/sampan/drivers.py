@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from sampan.linux.userns import IdMap
 from sampan.model.contract import DriverContext, Io, Probe, Process
 from sampan.model.mount import Snapshot
+from sampan.model.volume import Volume
 
 __all__ = [
     "Attachment",
@@ -33,6 +34,8 @@ __all__ = [
     "Runtime",
     "Snapshot",
     "StorageDriver",
+    "Volume",
+    "VolumeDriver",
 ]
 
 
@@ -239,4 +242,38 @@ class Builder(Protocol):
 
     def build(self, request: BuildRequest, host: BuildHost) -> str:
         """Build and return the image's id (sha256:...)."""
+        ...
+
+
+class VolumeDriver(Protocol):
+    """Keeps data that outlives containers. A `Volume` has its name, its options, and a directory of its own
+    (`fd`), in which the driver may keep what it likes; the core removes that directory after `remove`.
+
+    `create` and `path` are called as the user; every other method inside a user namespace of the
+    store's map, as its root.
+    """
+
+    name: str
+
+    def create(self, volume: Volume) -> None:
+        """Make what a new volume needs. UsageError: an option that the driver does not know."""
+        ...
+
+    def mount(self, volume: Volume) -> int:
+        """A detached mount (open_tree(2), fsmount(2)) of the volume's directory, for one container.
+
+        It is called in the container's monitor, each time that the container starts.
+        """
+        ...
+
+    def path(self, volume: Volume) -> str:
+        """Where the host finds the data; "" where it does not."""
+        ...
+
+    def usage(self, volume: Volume) -> int:
+        """Bytes that the data takes."""
+        ...
+
+    def remove(self, volume: Volume) -> None:
+        """Give back what `create` took outside of the volume's directory. Once more is no error."""
         ...

@@ -137,6 +137,11 @@ def read_fd(fd: int, name: str, limit: int = 4 << 20) -> bytes:
     return b"".join(chunks)
 
 
+def path_of(fd: int) -> str:
+    """Where a directory is, to be told to the user."""
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
 def unlink(dir_fd: int, name: str) -> bool:
     """Remove a file; False if there was none."""
     try:
@@ -144,6 +149,14 @@ def unlink(dir_fd: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def remove_directory(dir_fd: int, name: str) -> None:
+    """Remove an empty directory; one that is not there is no error."""
+    try:
+        os.rmdir(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return
 
 
 def discard(dir_fd: int, name: str) -> None:

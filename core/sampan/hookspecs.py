@@ -1,8 +1,8 @@
 """The hook specifications (pluggy).
 
 A plugin is a module named by an entry point.  The group is its concern (`sampan.storage`, `sampan.network`,
-`sampan.runtime`, `sampan.cgroup`, `sampan.build`) and the entry's name is what the user types; only the named
-plugin is imported.  Plugins of the group `sampan.extension` are always loaded, and may wrap any hook with
+`sampan.runtime`, `sampan.cgroup`, `sampan.build`, `sampan.volume`) and the entry's name is what the user types; only
+the named plugin is imported.  Plugins of the group `sampan.extension` are always loaded, and may wrap any hook with
 `@hookimpl(wrapper=True)`.  A module-level function whose name is a hook's is an implementation without any
 decorator, so a driver on the hot path need not import pluggy.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Probe,
         Runtime,
         StorageDriver,
+        VolumeDriver,
     )
 
 PROJECT = "sampan"
@@ -53,6 +54,11 @@ def sampan_cgroup_manager(context: DriverContext) -> CgroupManager | None:
 @hookspec(firstresult=True)
 def sampan_builder(context: DriverContext) -> Builder | None:
     """Make the builder."""
+
+
+@hookspec(firstresult=True)
+def sampan_volume_driver(context: DriverContext) -> VolumeDriver | None:
+    """Make the volume driver."""
 
 
 @hookspec(firstresult=True)

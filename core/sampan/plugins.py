@@ -37,6 +37,7 @@ HOOKS = {
     "runtime": "sampan_runtime",
     "cgroup": "sampan_cgroup_manager",
     "build": "sampan_builder",
+    "volume": "sampan_volume_driver",
 }
 
 

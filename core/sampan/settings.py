@@ -15,11 +15,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-CONCERNS = ("storage", "network", "runtime", "cgroup", "build")
+CONCERNS = ("storage", "network", "runtime", "cgroup", "build", "volume")
 KEYS = {  # key: (default, help); a default of "" is worked out or means auto
     "root": ("", "where images and containers are kept"),
     "run_dir": ("", "where the state of running containers is kept"),
-    "volume_path": ("", "where named volumes are kept (there are none yet)"),
+    "volume_path": ("", "where volumes are kept"),
     "storage_driver": ("auto", "storage driver"),
     "runtime": ("native", "OCI runtime"),
     "network": ("", "network backend of containers that name none"),

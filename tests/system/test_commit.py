@@ -19,14 +19,14 @@ EPOCH = {"SOURCE_DATE_EPOCH": "1700000000"}
 CHANGE = r"""set -e
 echo changed >> /etc/issue; sed -i s/root/root/ /etc/passwd
 rm -rf /usr/share/doc/apt; mkdir /usr/share/doc/apt; echo n > /usr/share/doc/apt/new
-mkdir -p /opt/a/b; echo x > /opt/a/b/c; ln /opt/a/b/c /opt/a/l; ln -s c /opt/a/b/s; mkfifo /opt/p
-chmod 4755 /opt/a/b/c; rm /etc/debian_version; mkdir /etc/debian_version
-printf 'n' > "$(printf '/opt/caf\351')"; touch -d 2001-02-03T04:05:06.789 /opt/a/b/c
-truncate -s 1M /opt/sparse; echo tail >> /opt/sparse; mv /etc/skel /etc/skel2; chmod u-w /etc/bash.bashrc
+mkdir -p /srv/a/b; echo x > /srv/a/b/c; ln /srv/a/b/c /srv/a/l; ln -s c /srv/a/b/s; mkfifo /srv/p
+chmod 4755 /srv/a/b/c; rm /etc/debian_version; mkdir /etc/debian_version
+printf 'n' > "$(printf '/srv/caf\351')"; touch -d 2001-02-03T04:05:06.789 /srv/a/b/c
+truncate -s 1M /srv/sparse; echo tail >> /srv/sparse; mv /etc/skel /etc/skel2; chmod u-w /etc/bash.bashrc
 """
 LOOK = (
-    "cd /; find opt etc usr/share/doc var/mail ! -path etc/hosts ! -path etc/hostname ! -path etc/resolv.conf "
-    "! -path etc/mtab -printf '%P %y %m %U:%G %n %l\\n' | sort | cat -v; cat opt/a/l etc/issue"
+    "cd /; find srv etc usr/share/doc var/mail ! -path etc/hosts ! -path etc/hostname ! -path etc/resolv.conf "
+    "! -path etc/mtab -printf '%P %y %m %U:%G %n %l\\n' | sort | cat -v; cat srv/a/l etc/issue"
 )
 DRIVERS = [
     "overlay",
@@ -53,7 +53,7 @@ def test_every_driver_makes_the_same_image(shared: Sampan) -> None:
             *words, "run", "--name", name, "-i", "debian:bookworm", "sh", input=CHANGE.encode()
         )
         told = shared.text("diff", name).splitlines()
-        assert "C /etc/issue" in told and "D /etc/skel" in told and "A /opt/caf\\xe9" in told, told
+        assert "C /etc/issue" in told and "D /etc/skel" in told and "A /srv/caf\\xe9" in told, told
         assert "C /etc/hosts" not in told and "C /usr" not in told
         ids.add(
             shared.text(

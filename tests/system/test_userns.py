@@ -201,3 +201,30 @@ def test_host_groups_are_kept(shared: Sampan) -> None:
         shared, "run", "--group-add", "keep-groups", "--group-add", "5", "debian:bookworm", "true"
     )
     assert refused.returncode == 125
+
+
+@needs_subids
+def test_layers_are_copied_where_nothing_translates_owners(shared: Sampan, tmp_path: Path) -> None:
+    """Told before it is done, once for a map, with the image's owners in what is committed; prune takes it away."""
+    place = tmp_path / "sampan"
+    place.mkdir()
+    (place / "sampan.toml").write_text('[storage.overlay]\nfuse_program = "/nonexistent"\n')
+    without = {"XDG_CONFIG_HOME": str(tmp_path)}
+    words = ("--userns", "keep-id:uid=77", "-u", "0", "debian:bookworm", "sh", "-c")
+    script = "stat -c %u:%g / /etc/shadow; touch /root/x; chown 33:34 /root/x; grep ' / ' /proc/self/mountinfo"
+    first = tell(shared, "run", "--name", "copied", *words, script, env=without)
+    assert first.returncode == 0 and "copying" in first.stderr and "MiB" in first.stderr, (
+        first.stderr
+    )
+    assert first.stdout.split()[:2] == ["0:0", "0:42"] and " - overlay " in first.stdout
+    again = tell(shared, "run", "--rm", *words, "true", env=without)
+    assert again.returncode == 0 and again.stderr == ""
+    assert "A /root/x" in tell(shared, "diff", "copied", env=without).stdout
+    assert tell(shared, "commit", "-q", "copied", "copied:1", env=without).returncode == 0
+    assert run(shared, "overlay", "copied:1", "stat", "-c", "%u:%g", "/root/x") == "33:34\n"
+    overlay = Path(shared.environment["SAMPAN_ROOT"]) / "overlay"
+    assert any("-" in name for name in os.listdir(overlay))
+    tell(shared, "rm", "copied")
+    tell(shared, "rmi", "copied:1")
+    assert tell(shared, "image", "prune", "-f").returncode == 0
+    assert not any("-" in name for name in os.listdir(overlay))

@@ -46,6 +46,7 @@ VERBS = {  # name: (module, one line)
     "tag": ("tag", "Give an image another name"),
     "untag": ("untag", "Take names from an image"),
     "version": ("version", "Show the version"),
+    "volume": ("volume", "Manage volumes"),
     "wait": ("wait", "Wait until containers end"),
 }
 CONTAINER = {  # sampan container NAME: module
@@ -71,7 +72,7 @@ CONTAINER = {  # sampan container NAME: module
     "wait": "wait",
 }
 MONITORED = ("run", "start", "restart")
-ABSENT = ("network", "pod", "secret", "volume")  # nothing of the kind is there yet
+ABSENT = ("network", "pod", "secret")  # nothing of the kind is there yet
 
 
 def main() -> NoReturn:

@@ -1,6 +1,6 @@
-"""Commands on pods, networks, volumes and secrets: there are none yet, and that is what the harmless ones say.
+"""Commands on pods, networks and secrets: there are none yet, and that is what the harmless ones say.
 
-Scripts clean up with `pod rm --all`, `network prune`, `volume rm --all`: these have nothing to do.  What would
+Scripts clean up with `pod rm --all`, `network prune`: these have nothing to do.  What would
 make something is refused.
 """
 
@@ -13,13 +13,11 @@ KINDS = {  # kind: (what sampan does not have, what is always there)
     "network": ("networks of its own", ("none", "host")),
     "pod": ("pods", ()),
     "secret": ("secrets", ()),
-    "volume": ("volumes", ()),
 }
 HEADINGS = {
     "network": "NETWORK ID    NAME        DRIVER",
     "pod": "POD ID      NAME        STATUS      CREATED     INFRA ID    # OF CONTAINERS",
     "secret": "ID          NAME        DRIVER      CREATED     UPDATED",
-    "volume": "DRIVER      VOLUME NAME",
 }
 SHARED = [
     Option("--all -a", FLAG, "All"),

@@ -38,6 +38,12 @@ SHARED = [
     Option("--hostuser", LIST, "Add a user of the host to /etc/passwd", "NAME|UID"),
     Option("--hostname -h", help="Host name in the container", metavar="NAME"),
     Option("--http-proxy", FLAG, "Pass the proxy variables of the host", default=True),
+    Option(
+        "--image-volume",
+        help="What a VOLUME of the image becomes: anonymous, tmpfs or ignore",
+        metavar="KIND",
+        default="anonymous",
+    ),
     Option("--init", FLAG, "Run an init inside that forwards signals and reaps processes"),
     Option("--init-path", help="The init program of the host", metavar="PATH"),
     Option("--interactive -i", FLAG, "Keep stdin open"),
@@ -46,7 +52,7 @@ SHARED = [
     Option("--label-file", LIST, "Read labels from a file", "FILE"),
     Option("--log-driver", help="How output is kept: k8s-file, json-file or none", metavar="NAME"),
     Option("--log-opt", LIST, "Option of the log driver", "KEY=VALUE"),
-    Option("--mount", LIST, "Mount: type=bind|tmpfs,source=...,target=...", "SPEC"),
+    Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),
     Option("--network --net", help="none or host", metavar="NAME"),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
@@ -84,7 +90,11 @@ SHARED = [
     Option("--user -u", help="Who runs the command", metavar="USER[:GROUP]"),
     Option("--userns", help="host, keep-id[:uid=,gid=], nomap or auto[:size=]", metavar="MODE"),
     Option("--variant", help="Variant of the image's architecture"),
-    Option("--volume -v", LIST, "Mount a path of the host", "SOURCE:TARGET[:OPTIONS]"),
+    Option(
+        "--volume -v", LIST, "Mount a path of the host or a volume", "[SOURCE:]TARGET[:OPTIONS]"
+    ),
+    Option("--volume-driver", help="Driver of volumes that -v makes", metavar="NAME"),
+    Option("--volumes-from", LIST, "Mount what another container mounts", "CONTAINER[:ro|z]"),
     Option("--workdir -w", help="Working directory", metavar="PATH"),
 ]
 
@@ -105,10 +115,6 @@ def build(
         environment = {**os.environ, **environment}
     if values["tz"] and values["tz"] != "local":
         environment.setdefault("TZ", values["tz"])
-    mounts = [options.volume(word) for word in values["volume"]]
-    mounts += [options.mount(word) for word in values["mount"]]
-    mounts += [options.tmpfs(word) for word in values["tmpfs"]]
-    words.check_mounts(mounts)
     return {
         "name": names.check(values["name"]) if values["name"] else "",
         "command": command,
@@ -143,7 +149,9 @@ def build(
         "dns_options": values["dns_option"],
         "labels": options.labels(values["label"], values["label_file"]),
         "annotations": options.pairs(values["annotation"], "annotation"),
-        "mounts": mounts,
+        "mounts": _mounts(values),
+        "volumes_from": values["volumes_from"],
+        "image_volume": words.image_volume(values["image_volume"]),
         "devices": [words.device(word) for word in values["device"]],
         "shm_size": sizes.size(values["shm_size"], "--shm-size"),
         "network": network,
@@ -161,3 +169,15 @@ def build(
         "log_driver": words.log_driver(values["log_driver"] or settings.log_driver),
         "log_options": words.log_options(values["log_opt"]),
     }
+
+
+def _mounts(values: dict[str, Any]) -> list[dict[str, Any]]:
+    if not (values["volume"] or values["mount"] or values["tmpfs"]):
+        return []
+    from sampan.model import mount_words
+
+    driver = values["volume_driver"] or "local"
+    mounts = [mount_words.volume(word, driver) for word in values["volume"]]
+    mounts += [mount_words.mount(word, driver) for word in values["mount"]]
+    mounts += [mount_words.tmpfs(word) for word in values["tmpfs"]]
+    return words.check_mounts(mounts)

@@ -54,19 +54,58 @@ def security(words: list[str]) -> Security:
     return result
 
 
-def check_mounts(mounts: list[dict[str, Any]]) -> None:
-    seen: set[str] = set()
+# What neither :z and :Z nor :U may change, with all that is below it.
+SHARED_PLACES = (
+    "/", "/bin", "/boot", "/dev", "/etc", "/etc/passwd", "/etc/pki", "/etc/shadow", "/home", "/lib", "/lib64",
+    "/media", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/log",
+)  # fmt: skip
+
+
+def check_mounts(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mounts, each once; two different ones of a target are an error."""
+    seen: dict[str, dict[str, Any]] = {}
     for mount in mounts:
         target = os.path.normpath(mount["destination"])
-        if target in seen:
-            raise UsageError(f"{target}: duplicate mount destination", "", "mount each target once")
-        seen.add(target)
-        if mount["type"] == "bind" and not os.path.lexists(mount["source"]):
+        if target in seen and seen[target] != mount:
+            raise UsageError(f"{target}: duplicate mount destination")
+        seen[target] = mount
+        if mount["type"] != "bind":
+            continue
+        source = mount["source"]
+        if not os.path.lexists(source):
             raise SampanError(
-                f"cannot mount {mount['source']}",
-                "no such file or directory",
-                "make it on the host first",
+                f"cannot mount {source}", "no such file or directory", "make it on the host first"
             )
+        if mount.get("relabel") or mount.get("chown"):
+            _check_changed(source, mount)
+    return list(seen.values())
+
+
+def _check_changed(source: str, mount: dict[str, Any]) -> None:
+    """Whether the path may be labelled (:z, :Z; without SELinux nothing is done) or given away (:U)."""
+    path = os.path.realpath(source)
+    if path in SHARED_PLACES or path == os.path.realpath(os.environ.get("HOME") or "/"):
+        what = (
+            f"SELinux relabeling of {path}"
+            if mount.get("relabel")
+            else f"chowning host path {path}"
+        )
+        raise SampanError(
+            f"{what} is not allowed", "others need it as it is", "mount a directory below it"
+        )
+    if not mount.get("relabel"):
+        return
+    if os.stat(path).st_uid != os.getuid():
+        os.write(2, f"sampan: {path} keeps its label: it belongs to another user\n".encode())
+    elif os.statvfs(path).f_flag & os.ST_RDONLY:
+        os.write(2, f"sampan: {path} keeps its label: its file system is read-only\n".encode())
+
+
+def image_volume(kind: str) -> str:
+    known = {"anonymous": "anonymous", "bind": "anonymous", "tmpfs": "tmpfs", "ignore": "ignore"}
+    if kind not in known:
+        raise UsageError(f"invalid --image-volume {kind!r}", "", "anonymous, bind, tmpfs or ignore")
+    return known[kind]
 
 
 def entrypoint(text: str | None) -> list[str] | None:

@@ -241,7 +241,10 @@ def _matches(container: Container, key: str, value: str, everyone: list[Containe
         return mine < its if key == "before" else mine > its
     if key == "network":
         return record["options"]["network"] == value
-    return value in [mount["destination"] for mount in record["options"]["mounts"]]
+    return any(
+        value in (mount["destination"], mount.get("name"), mount.get("source"))
+        for mount in record["options"]["mounts"]
+    )
 
 
 def _sizes(engine: Any, found: list[Container], rows: list[dict[str, Any]]) -> None:

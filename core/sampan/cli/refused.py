@@ -26,7 +26,6 @@ TOPICS = {
     "health checks": "health-cmd health-interval health-on-failure health-retries health-start-period health-timeout",
     "shared namespaces": "cgroupns pid uts",
     "named id ranges": "subgidname subuidname",
-    "volumes": "image-volume volumes-from volume-driver",
     "pods": "init-ctr pod pod-id-file",
     "secrets": "secret",
     "GPUs": "gpus",

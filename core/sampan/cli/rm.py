@@ -36,7 +36,9 @@ def main(words: list[str]) -> int:
         engine,
         VERB,
         arguments,
-        lambda word: remove(engine, word, force=values["force"], timeout=values["time"]),
+        lambda word: remove(
+            engine, word, force=values["force"], timeout=values["time"], volumes=values["volumes"]
+        ),
         values=values,
         ignore=values["ignore"] or values["force"],
         missing=1,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sampan.store.containers import ContainerStore
     from sampan.store.images import ImageStore
     from sampan.store.layers import LayerStore
+    from sampan.store.volumes import VolumeStore
 
 
 def warn(text: str) -> None:
@@ -86,6 +87,19 @@ class Engine:
             return LayerStore(self.root_fd, self.storage, self.idmap)
 
         return self._once("layers", make)  # type: ignore[no-any-return]
+
+    def has_volumes(self) -> bool:
+        """Whether a volume was ever made; to ask costs nothing."""
+        return os.path.isdir(self.settings.volume_path)
+
+    @property
+    def volumes(self) -> VolumeStore:
+        def make() -> VolumeStore:
+            from sampan.store.volumes import VolumeStore
+
+            return VolumeStore(self.settings.volume_path)
+
+        return self._once("volumes", make)  # type: ignore[no-any-return]
 
     @property
     def storage(self) -> StorageDriver:

@@ -46,6 +46,16 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
 
         tidy.tidy(engine)
     _check_platform(image)
+    config: dict[str, Any] = image.config.get("config") or {}
+    if not (chosen["mounts"] or chosen["volumes_from"] or config.get("Volumes")):
+        return _named(engine, image, chosen, sync)
+    from sampan.engine.mounting import Settled
+
+    with Settled(engine, image, chosen, sync=sync):
+        return _named(engine, image, chosen, sync)
+
+
+def _named(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
     for _ in range(NAME_TRIES):
         try:
             return _create(engine, image, chosen, sync)
@@ -84,8 +94,14 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     }
     if idmap is not None:
         record["idmap"] = userns.to_json(idmap)
+    if chosen["mounts"]:
+        from sampan.engine.mounting import name_snapshots
+
+        name_snapshots(record)
     hooks.amend(engine, document, record)
     record["storage"]["chain"] = unpack.chain(image)
+    if idmap is not None:
+        idmaps.copy_layers(engine, record, image)
     made: list[Snapshot] = []
     try:
         engine.containers.create(
@@ -93,11 +109,15 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
             document,
             sync=sync,
             prepare=lambda: made.append(
-                unpack.snapshot(engine, image, key, idmaps.owners(engine, record))
+                unpack.snapshot(
+                    engine, image, key, record["storage"]["chain"], idmaps.owners(engine, record)
+                )
             ),
         )
     except BaseException:
-        userns.run(engine.idmap, lambda: engine.storage.remove(key))
+        from sampan.engine.remove import remove_snapshots, snapshots_of
+
+        userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
         raise
     return Created(record, document, made[0])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.errors import UnsupportedError, UsageError
+from sampan.errors import UsageError
 from sampan.linux import userns
 from sampan.linux.userns import IdMap
 
@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.engine import Engine
     from sampan.model.container import Record, RunOptions
+    from sampan.store.images import Image
 
 
 def chosen_map(engine: Engine, chosen: RunOptions) -> IdMap | None:
@@ -33,8 +34,6 @@ def chosen_map(engine: Engine, chosen: RunOptions) -> IdMap | None:
         found = idmaps.of_mode(engine.idmap, mode, own, taken)
         if mode.name == "keep-id":
             _keep_user(chosen, mode.options.get("uid", own[0]), mode.options.get("gid", own[1]))
-    if found is not None and not engine.idmap.single:
-        _check_driver(engine)
     return found
 
 
@@ -62,15 +61,6 @@ def _keep_user(chosen: RunOptions, uid: int, gid: int) -> None:
     )
 
 
-def _check_driver(engine: Engine) -> None:
-    if "mapped-owners" not in engine.storage.features:
-        raise UnsupportedError(
-            "cannot give the container another id map",
-            f"the storage driver {engine.storage.name} cannot show files as another owner's here",
-            "install fuse-overlayfs, or use the storage driver vfs",
-        )
-
-
 def of_record(record: Record) -> IdMap | None:
     """The container's own map, None if it has the store's."""
     told = record.get("idmap")
@@ -86,5 +76,21 @@ def become_root(record: Record) -> None:
 
 
 def owners(engine: Engine, record: Record) -> IdMap | None:
-    """How the storage driver is to show owners: with one id there is nothing to translate."""
-    return None if engine.idmap.single else of_record(record)
+    """How the storage driver is to show owners.
+
+    Nothing is to be translated with one id, nor of layers that were copied for the container's map.
+    """
+    copied = any("-" in key for key in record["storage"]["chain"])
+    return None if engine.idmap.single or copied else of_record(record)
+
+
+def copy_layers(engine: Engine, record: Record, image: Image) -> None:
+    """Have the container use copies of the layers, where the driver cannot translate owners."""
+    mapped = owners(engine, record)
+    if mapped is None or "mapped-owners" in engine.storage.features:
+        return
+    from sampan.engine import unpack, warn
+
+    unpack.ready(engine, image)
+    storage = record["storage"]
+    storage["chain"] = engine.layers.mapped(storage["chain"], mapped, warn)

@@ -249,6 +249,8 @@ def needed_layers(engine: Engine) -> set[str]:
         keys.update(layer_keys(image))
     for container in engine.containers.all():
         keys.update(container.record["storage"]["chain"])
+        for mount in container.record["options"]["mounts"]:
+            keys.update(mount.get("chain") or ())  # an image that it mounts
     return keys
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sampan import __version__
 from sampan.engine.stop import is_stopping
+from sampan.errors import NotFoundError
 from sampan.model import options as words
 from sampan.model import sizes
 
@@ -46,7 +47,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "EffectiveCaps": process["capabilities"]["effective"],
         "BoundingCaps": process["capabilities"]["bounding"],
         "GraphDriver": {"Name": storage["driver"], "Data": {"Layers": storage["chain"]}},
-        "Mounts": [_mount(mount) for mount in chosen["mounts"]],
+        "Mounts": [_mount(engine, mount) for mount in chosen["mounts"]],
         "Dependencies": [],
         "NetworkSettings": _network(chosen["network"]),
         "ExitCommand": None,
@@ -89,18 +90,34 @@ def _state(engine: Engine, container: Container) -> dict[str, Any]:
     }
 
 
-def _mount(mount: dict[str, Any]) -> dict[str, Any]:
+def _mount(engine: Engine, mount: dict[str, Any]) -> dict[str, Any]:
     mode = mount["options"]
+    volume = mount["type"] == "volume"
     return {
         "Type": mount["type"],
-        "Source": mount["source"] if mount["type"] == "bind" else "",
+        **({"Name": mount["name"]} if volume else {}),
+        "Source": _source(engine, mount),
         "Destination": mount["destination"],
-        "Driver": "",
-        "Mode": "",
+        "Driver": mount["driver"] if volume else "",
+        "Mode": mount.get("relabel", ""),
         "Options": [option for option in mode if option not in ("rw", "ro")],
         "RW": "ro" not in mode,
         "Propagation": next((o for o in mode if o.endswith(("private", "slave", "shared"))), ""),
     }
+
+
+def _source(engine: Engine, mount: dict[str, Any]) -> str:
+    if mount["type"] in ("bind", "image"):
+        return str(mount["source"])
+    if mount["type"] != "volume":
+        return ""
+    from sampan.engine.volumes import driver_of
+
+    try:
+        volume = engine.volumes.get(mount["name"])
+        return driver_of(engine, volume).path(volume)
+    except NotFoundError:  # the volume, or the plugin of its driver
+        return ""
 
 
 def _network(network: str) -> dict[str, Any]:
@@ -158,10 +175,12 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         security.append(f"seccomp={chosen['seccomp']}")
     return {
         "Binds": [
-            f"{mount['source']}:{mount['destination']}:{','.join(mount['options'])}"
+            f"{mount.get('name') or mount['source']}:{mount['destination']}:{','.join(mount['options'])}"
             for mount in chosen["mounts"]
-            if mount["type"] == "bind"
+            if mount["type"] in ("bind", "volume")
         ],
+        "VolumesFrom": chosen["volumes_from"] or None,
+        "VolumeDriver": "",
         "LogConfig": {
             "Type": chosen["log_driver"],
             "Config": chosen["log_options"] or None,

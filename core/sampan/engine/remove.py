@@ -7,20 +7,31 @@ from sampan.linux import userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from sampan.engine import Engine
+    from sampan.model.container import Record
 
 
-def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0) -> str:
-    """Remove one container; a running one only with force. Returns its id."""
+def remove(
+    engine: Engine, word: str, *, force: bool = False, timeout: float = 0, volumes: bool = False
+) -> str:
+    """Remove one container; a running one only with force. Returns its id.
+
+    volumes: with the volumes that were made for it without a name, unless another container has them.
+    """
     from sampan.engine import tidy
     from sampan.engine.stop import settled, stop
 
     container_id = engine.containers.find(word)
-    name = key = driver_name = ""
+    name = ""
+    doomed: list[tuple[str, str]] = []  # storage driver, key
+    mounts: list[dict[str, Any]] = []
     try:
         container = settled(engine, container_id)
         name = container.name
-        key, driver_name = container.record["storage"]["key"], container.record["storage"]["driver"]
+        doomed = snapshots_of(container.record)
+        mounts = container.record["options"]["mounts"]
         if container.state == "running":
             if not force:
                 raise InUseError(
@@ -36,10 +47,29 @@ def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 0
         from sampan.engine.create import snapshot_key
 
         # What the damaged record does not tell follows from the id.
-        key, driver_name = snapshot_key(container_id), engine.storage.name
-    if key:
-        driver = engine.driver("storage", driver_name)
-        userns.run(engine.idmap, lambda: driver.remove(key))
+        doomed = [(engine.storage.name, snapshot_key(container_id))]
+    if doomed:
+        userns.run(engine.idmap, lambda: remove_snapshots(engine, doomed))
     engine.containers.remove(container_id, name or None)
+    if volumes and mounts:
+        from sampan.engine.volumes import drop
+        from sampan.model.mounts import volumes as names
+
+        drop(engine, names(mounts))
     tidy.tidy(engine)
     return container_id
+
+
+def snapshots_of(record: Record) -> list[tuple[str, str]]:
+    """(storage driver, key) of a container's snapshots: its root, and the images that it mounts."""
+    found = [(record["storage"]["driver"], record["storage"]["key"])]
+    if record["options"]["mounts"]:
+        from sampan.model.mounts import snapshots
+
+        found += snapshots(record["options"]["mounts"])
+    return found
+
+
+def remove_snapshots(engine: Engine, doomed: list[tuple[str, str]]) -> None:
+    for name, key in doomed:
+        engine.driver("storage", name).remove(key)

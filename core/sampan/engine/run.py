@@ -61,6 +61,10 @@ def start(
         "attach": attach is not None,
         "size": size,
     }
+    if record["options"]["mounts"]:
+        from sampan.engine import mounting
+
+        plan["images"] = mounting.prepare(engine, record)
     spawned.send(plan, [*(attach or []), *(preserve or [])])
     return int(spawned.expect("started")["pid"])
 

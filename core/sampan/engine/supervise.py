@@ -22,6 +22,7 @@ from sampan.linux.marks import mark
 from sampan.model import spec as oci
 from sampan.model import users
 from sampan.model.contract import Io
+from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
 from sampan.model.sizes import decimal_size
 from sampan.plugins import Plugins
 from sampan.settings import Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
     from sampan.model.contract import Process
+    from sampan.model.users import User
 
 DRAIN_SECONDS = 10.0  # how long output may still come after the last process
 
@@ -118,6 +120,8 @@ class Supervisor:
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
         self._servers = surroundings.mount_snapshot(self.plan["snapshot"], target)
+        if self._owner:
+            surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
         surroundings.make_etc(
@@ -150,6 +154,17 @@ class Supervisor:
                 gid_count=(self._idmap or self.engine.idmap).gid_count(),
             )
             surroundings.check_workdir(root, self.options, spec)
+            if any(map(needs_work, self.options["mounts"])):
+                from sampan.engine.placed import place
+
+                self._servers += place(
+                    self.engine,
+                    self.bundle_fd,
+                    root,
+                    self._seen(user),
+                    self.options["mounts"],
+                    self.plan["images"],
+                )
             surroundings.link_mtab(root, self._owner)
             if self.options["tz"]:
                 self._set_zone(root)
@@ -161,6 +176,12 @@ class Supervisor:
         explicit = any(word.startswith("HOME=") for word in spec["process"]["env"])
         keep = oci.KEEP_GROUPS in self.options["group_add"]
         return oci.finish(spec, user, explicit_home=explicit, keep_groups=keep)
+
+    def _seen(self, user: User) -> tuple[int, int]:
+        """The ids of the container's user as this process sees them."""
+        if self._idmap is None:
+            return user.uid, user.gid
+        return self._idmap.outside(user.uid, user.gid)
 
     def _set_zone(self, root: int) -> None:
         """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""
@@ -312,7 +333,7 @@ class Supervisor:
         self._clean()
 
     def _unmount(self) -> None:
-        for name in ("etc", "rootfs"):
+        for name in (PLACE, "etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
         while self._servers:
             self._servers.pop().end()
@@ -321,11 +342,17 @@ class Supervisor:
         """Remove the bundle; with --rm the container too."""
         self._unmount()
         if not self.options["rm"]:
-            for name in ("rootfs", "etc"):
-                os.rmdir(name, dir_fd=self.bundle_fd)
+            for name in ("rootfs", "etc", PLACE):
+                files.remove_directory(self.bundle_fd, name)
             for name in ("config.json", "attach"):
                 files.unlink(self.bundle_fd, name)
             return
         storage: StorageDriver = self.engine.driver("storage", self.record["storage"]["driver"])
         storage.remove(self.record["storage"]["key"])
+        for driver, key in snapshots(self.options["mounts"]):
+            self.engine.driver("storage", driver).remove(key)
         self.engine.containers.remove(self.record["id"], self.record["name"])
+        if names := volumes(self.options["mounts"]):
+            from sampan.engine.volumes import drop
+
+            drop(self.engine, names, inside=True)

@@ -46,6 +46,13 @@ def mount_snapshot(snapshot: Snapshot, target: int) -> list[Server]:
     return servers
 
 
+def give_root(path: str, owner: tuple[int, int]) -> None:
+    """A root that the driver made for the store's root belongs to the container's."""
+    status = os.stat(path)
+    if (status.st_uid, status.st_gid) == (0, 0) != owner:
+        os.chown(path, *owner)
+
+
 def _mount(operation: MountOperation) -> int:
     if operation["fstype"] == "overlay":
         return mounts.overlay(

@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 
 
 def tidy(engine: Engine) -> None:
-    """Remove abandoned drafts of containers with their snapshots and names; usually there are none."""
+    """Remove abandoned drafts of containers and volumes, with their snapshots and names; usually there are none."""
     for name, record in engine.containers.abandoned():
         if record:
             _remove_snapshot(engine, record)
         engine.containers.discard(name, record)
+    if engine.has_volumes():
+        from sampan.engine import volumes
+
+        volumes.tidy(engine)
 
 
 def _remove_snapshot(engine: Engine, record: Record) -> None:
-    driver = engine.driver("storage", record["storage"]["driver"])
-    userns.run(engine.idmap, lambda: driver.remove(record["storage"]["key"]))
+    from sampan.engine.remove import remove_snapshots, snapshots_of
+
+    userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))

@@ -21,12 +21,27 @@ def chain(image: Image) -> list[str]:
     return [layer.layer_key(chain_id) for chain_id in layer.chain_ids(image.diff_ids)]
 
 
-def snapshot(engine: Engine, image: Image, key: str, owners: IdMap | None = None) -> Snapshot:
-    """A snapshot over the image's layers; owners: as `StorageDriver.prepare` has it.
+def ready(engine: Engine, image: Image) -> None:
+    """See that the image's layers are there."""
+    missing = False
+    if unsynced.any_lost(engine.root_fd, engine.storage.name):
+        engine.layers.keys(())
+    try:
+        for fd in engine.storage.lower(chain(image)):
+            os.close(fd)
+    except NotFoundError:
+        missing = True
+    if missing:
+        _unpack(engine, image)
+
+
+def snapshot(
+    engine: Engine, image: Image, key: str, keys: list[str], owners: IdMap | None = None
+) -> Snapshot:
+    """A snapshot over the image's layers, of these keys; owners: as `StorageDriver.prepare` has it.
 
     A layer that the current driver has lost, or never had, is unpacked first.
     """
-    keys = chain(image)
     if unsynced.any_lost(engine.root_fd, engine.storage.name):
         engine.layers.keys(())  # opens the layer store, which drops what cannot be trusted
     try:

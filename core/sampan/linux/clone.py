@@ -1,7 +1,8 @@
 """A directory tree made again: by reflink where the file system can, else by hard links or by copying.
 
 Names, types, modes, owners, attributes, times to the nanosecond, holes and hard links among the tree's files are
-kept.  Nothing is followed.  The source must be a tree that nobody changes meanwhile, such as a layer.
+kept.  Nothing is followed, whoever changes the target meanwhile.  The source must be a tree that nobody changes,
+such as a layer.
 (ioctl_ficlonerange(2), copy_file_range(2), lseek(2): SEEK_DATA)
 """
 
@@ -13,6 +14,7 @@ import os
 import stat
 
 from sampan.errors import UnsupportedError
+from sampan.linux.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ class Cloner:
         todo = [b""]
         while todo:
             path = todo.pop()
-            source = os.open(path or b".", _DIRECTORY, dir_fd=self._source)
-            target = os.open(path or b".", _DIRECTORY, dir_fd=self._target)
+            source = _open(self._source, path)
+            target = _open(self._target, path)
             try:
                 status = os.fstat(source)
                 self._attributes(source, target)
@@ -63,7 +65,7 @@ class Cloner:
                 os.close(source)
                 os.close(target)
         for path, status in reversed(done):  # what is made in a directory changes its time
-            fd = os.open(path or b".", _DIRECTORY, dir_fd=self._target)
+            fd = _open(self._target, path)
             try:
                 os.fchown(fd, *self._owners(status))
                 os.fchmod(fd, stat.S_IMODE(status.st_mode))
@@ -90,13 +92,12 @@ class Cloner:
         if status.st_nlink > 1:
             first = self._links.setdefault(status.st_ino, path)
             if first != path:
-                os.link(
-                    first,
-                    name,
-                    src_dir_fd=self._target,
-                    dst_dir_fd=target,
-                    follow_symlinks=False,
-                )
+                head, _, base = first.rpartition(b"/")
+                known = _open(self._target, head)
+                try:
+                    os.link(base, name, src_dir_fd=known, dst_dir_fd=target, follow_symlinks=False)
+                finally:
+                    os.close(known)
                 return False
         if kind == stat.S_IFREG:
             self._file(source, target, name, status)
@@ -151,6 +152,10 @@ class Cloner:
     def _attributes(self, old: int, new: int) -> None:
         for name in os.listxattr(old):
             os.setxattr(new, name, os.getxattr(old, name))
+
+
+def _open(top: int, path: bytes) -> int:
+    return openat2(top, path or b".", _DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
 
 
 def _reflinked(old: int, new: int) -> bool:

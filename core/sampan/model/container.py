@@ -43,7 +43,9 @@ class RunOptions(TypedDict):
     dns_options: list[str]
     labels: dict[str, str]
     annotations: dict[str, str]
-    mounts: list[dict[str, Any]]
+    mounts: list[dict[str, Any]]  # sampan.model.mounts
+    volumes_from: list[str]  # CONTAINER[:OPTIONS]
+    image_volume: str  # what an image's VOLUME becomes: "anonymous", "tmpfs", "ignore"
     devices: list[dict[str, str]]
     shm_size: int
     network: str

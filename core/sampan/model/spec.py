@@ -285,7 +285,11 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
         )
         for device in options["devices"]
     ]
-    asked = sorted(options["mounts"], key=lambda mount: mount["destination"].rstrip("/").count("/"))
+    asked: list[dict[str, Any]] = []
+    if options["mounts"]:
+        from sampan.model.mounts import oci
+
+        asked = oci(options["mounts"])
     named = {mount["destination"].rstrip("/") for mount in asked}
     return [mount for mount in mounts if mount["destination"] not in named] + asked
 

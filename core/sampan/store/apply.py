@@ -51,6 +51,7 @@ class Applier:
 
     stack: gives the directories of the layers below, topmost first; it may wait for them.
     inherited: of a directory that holds the layers below, what is kept aside for them.
+    whiteouts: False where names that begin with .wh. mean nothing.
     """
 
     def __init__(
@@ -61,7 +62,10 @@ class Applier:
         sidecar: SidecarWriter,
         stack: Callable[[], list[int]],
         inherited: Mapping[bytes, Extra],
+        *,
+        whiteouts: bool = True,
     ) -> None:
+        self._whiteouts = whiteouts
         self._sidecar, self._stack, self._inherited = sidecar, stack, inherited
         self._meta = Metadata(idmap, sidecar)
         self.tree = Tree(root, writer, sidecar.forget)
@@ -94,7 +98,7 @@ class Applier:
     def entry(self, entry: Entry, reader: TarReader) -> None:
         path = clean(entry.name)
         head, _, base = path.rpartition(b"/")
-        if WHITEOUT in path and any(part.startswith(WHITEOUT) for part in path.split(b"/")):
+        if self._whiteouts and WHITEOUT in path and any(map(_is_whiteout, path.split(b"/"))):
             self._whiteout(entry, path)
             return
         if not base:
@@ -250,6 +254,10 @@ class Applier:
         if entry.xattrs:
             self._meta.attributes(entry, parent, base, path)
         os.utime(base, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+
+def _is_whiteout(part: bytes) -> bool:
+    return part.startswith(WHITEOUT)
 
 
 def _copy_file(source: int, parent: int, base: bytes, status: os.stat_result) -> None:

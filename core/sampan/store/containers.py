@@ -274,8 +274,13 @@ class ContainerStore:
         yield from sorted(found, key=lambda container: container.record["created"])
 
     def users_of_image(self, image_id: str) -> list[str]:
-        """Ids of the containers made from the image."""
-        return [c.id for c in self.all() if c.record["image"]["id"] == image_id]
+        """Ids of the containers made from the image, or that mount it."""
+        return [
+            c.id
+            for c in self.all()
+            if c.record["image"]["id"] == image_id
+            or any(mount.get("id") == image_id for mount in c.record["options"]["mounts"])
+        ]
 
     def remove(self, container_id: str, name: str | None) -> None:
         """Forget a container: first its directory's name, then its name, then what it held."""

@@ -125,6 +125,34 @@ class LayerStore:
             found.update(self.extras(key))
         return found
 
+    def mapped(
+        self, chain: Sequence[str], owners: IdMap, tell: Callable[[str], object]
+    ) -> list[str]:
+        """Copies of the layers with other owners, made where they are missing: their keys, bottom first.
+
+        For drivers that cannot translate owners themselves.  They are layers like others: `gc` removes them.
+        """
+        from sampan.linux import userns
+        from sampan.store import mapped
+
+        directory = self._records()
+        whole = "independent-layers" not in self._driver.features
+        sources = list(chain[-1:] if whole else chain)
+        wanted = {mapped.key_of(key, owners): key for key in sources}
+        missing = {
+            key: source for key, source in wanted.items() if not records.exists(directory, key)
+        }
+        if missing:
+            size = sum(int(self.record(source)["size"]) for source in missing.values())
+            tell(
+                f"copying {size >> 20} MiB for containers with this id map; later ones use the copy"
+            )
+        for key, source in missing.items():
+            job = mapped.Copy(directory, self._driver, key, source, self.record(source), owners)
+            userns.run(self._idmap, job.run)
+            tell(f"copied layer {source}")
+        return list(wanted)
+
     def present(self) -> list[str]:
         """The keys of all layers with a record."""
         return records.keys(self._records())

@@ -81,7 +81,7 @@ class TarWriter:
                 continue
             below: list[bytes] = []
             try:
-                if path and overlay.is_opaque(fd):
+                if path and self._layer and overlay.is_opaque(fd):
                     self._header(path + b"/.wh..wh..opq", b"0", None)
                 names = set(map(os.fsencode, os.listdir(fd)))
                 if self._truth is not None:
