@@ -35,8 +35,7 @@ VERB = Verb(
 
 def main(words: list[str]) -> int:
     values, names = parse(VERB, words)
-    from sampan.cli.progress import meter
-    from sampan.engine import warn
+    from sampan.cli.progress import meter, notices
     from sampan.engine.commit import commit
 
     chosen: CommitOptions = {
@@ -49,10 +48,11 @@ def main(words: list[str]) -> int:
         "include_volumes": values["include_volumes"],
     }
     engine = make_engine()
-    tell = (lambda text: None) if values["quiet"] else warn
     with meter(f"Committing {names[0]}", quiet=values["quiet"]) as progress:
         try:
-            image = commit(engine, names[0], (*names, "")[1], chosen, progress, tell)
+            image = commit(
+                engine, names[0], (*names, "")[1], chosen, progress, notices(values["quiet"])
+            )
         except OSError as error:
             raise SampanError("cannot commit", error.strerror or str(error)) from None
     write_file(values["iidfile"], image.id)

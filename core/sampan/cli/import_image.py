@@ -26,8 +26,7 @@ VERB = Verb(
 
 def main(words: list[str]) -> int:
     values, names = parse(VERB, words)
-    from sampan.cli.progress import meter
-    from sampan.engine import warn
+    from sampan.cli.progress import meter, notices
     from sampan.engine.importing import import_image
 
     with meter(f"Importing {names[0]}", quiet=values["quiet"]) as progress:
@@ -39,7 +38,7 @@ def main(words: list[str]) -> int:
             message=values["message"] or "",
             platform=(values["os"] or "", values["arch"] or "", values["variant"] or ""),
             progress=progress,
-            tell=(lambda text: None) if values["quiet"] else warn,
+            tell=notices(values["quiet"]),
         )
     print(image.id)
     return 0

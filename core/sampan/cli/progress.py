@@ -18,6 +18,8 @@ from sampan.cli.format import escape
 from sampan.engine.pull import Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
@@ -171,3 +173,10 @@ class NoMeter(Quiet):
 def meter(text: str, total: int | None = None, *, quiet: bool = False) -> Meter | NoMeter:
     """`with meter("Writing") as progress: ...; progress(done)`."""
     return NoMeter() if quiet or not sys.stderr.isatty() else Meter(text, total)
+
+
+def notices(quiet: bool) -> Callable[[str], None]:
+    """What tells the user a line on standard error."""
+    from sampan.engine import warn
+
+    return Quiet().note if quiet else warn
