@@ -125,8 +125,8 @@ def test_ports_without_a_network_are_discarded_aloud(sampan: Sampan) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["--restart=always", "--pid=host", "--userns=keep-id", "--secret=x", "--pod=new:x", "--gpus=all",
-     "--rootfs", "--volumes-from=x", "--health-cmd=true", "--systemd=always", "--ip=10.0.0.2"],
+    ["--restart=always", "--pid=host", "--secret=x", "--pod=new:x", "--gpus=all",
+     "--rootfs", "--health-cmd=true", "--systemd=always", "--ip=10.0.0.2"],
 )  # fmt: skip
 def test_parts_that_are_not_there(sampan: Sampan, word: str) -> None:
     result = sampan("run", "--rm", word, BUSYBOX, "true")

@@ -219,7 +219,7 @@ def _rm(values: dict[str, Any], names: list[str]) -> int:
         except NotFoundError as error:
             if not values["force"]:
                 _tell(error)
-                status = error.exit_status
+                status = 1
         except SampanError as error:
             _tell(error)
             status = error.exit_status

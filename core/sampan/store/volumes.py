@@ -163,4 +163,4 @@ class VolumeStore:
 
 
 def _unknown(name: str) -> NotFoundError:
-    return NotFoundError(f'no volume with name "{name}" found', "no such volume", exit_status=1)
+    return NotFoundError(f'no volume with name "{name}" found', "no such volume")
