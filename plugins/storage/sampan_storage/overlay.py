@@ -179,7 +179,7 @@ def _lost(key: str) -> NotFoundError:
 
 
 def sampan_storage_driver(context: DriverContext) -> Overlay:
-    return Overlay(context.root_fd, context.options["fuse_program"])
+    return Overlay(context.root_fd, context.options.get("fuse_program", ""))
 
 
 def sampan_probe(context: DriverContext) -> Probe:

@@ -35,9 +35,9 @@ def probe(context: DriverContext) -> Probe:
 
 def probe_fuse(context: DriverContext) -> Probe:
     """The program fuse-overlayfs, whatever its version."""
-    program = fuse_overlayfs.find(context.options["program"])
+    program = fuse_overlayfs.find(context.options.get("program", ""))
     if not program:
-        wanted = context.options["program"] or fuse_overlayfs.PROGRAM
+        wanted = context.options.get("program", "") or fuse_overlayfs.PROGRAM
         return Probe(False, f"{wanted} is not installed", "install the package fuse-overlayfs")
     return _probe(context, lambda: _serve(program), FUSE_RANK)
 
