@@ -555,9 +555,9 @@ def test_a_container_with_another_id_map(shared: Sampan, model: Model) -> None:
     told = shared("--storage-driver", "vfs", "run", "--rm", *ids, *words)
     assert told.returncode == 0, told.stderr
     assert told.stdout.decode().split() == ["5:6", "1000:1000", str(os.getuid())]
-    told = shared("--storage-driver", "vfs", "run", "--rm", *ids, "-u", "33:34", "-v", "u:/data:U", "copy",
+    told = shared("--storage-driver", "vfs", "run", "--rm", *ids, "-u", "44:45", "-v", "u:/data:U", "copy",
                   "stat", "-c", "%u:%g", "/data/a", "/data")  # fmt: skip
-    assert told.stdout.decode().split() == ["33:34", "33:34"], told.stderr
+    assert told.stdout.decode().split() == ["44:45", "44:45"], told.stderr
 
 
 @pytest.mark.skipif(SUBIDS, reason="the user has subordinate ids")
