@@ -18,7 +18,7 @@ ROOT_FS = sorted(
         *(TOP / "plugins/runtime/sampan_runtime").glob("*.py"),
         *(TOP / "plugins/storage/sampan_storage").glob("*.py"),
         *(TOP / "core/sampan/linux" / name for name in ("paths.py", "mounts.py", "overlay.py")),
-        *(TOP / "core/sampan/engine" / name for name in ("surroundings.py", "supervise.py", "execute.py")),
+        *(TOP / "core/sampan/engine" / name for name in ("surroundings.py", "supervise.py", "execute.py", "placed.py")),
         *(
             TOP / "core/sampan/store" / f"{name}.py"
             for name in ("apply", "tree", "metadata", "confine", "reader", "sidecar", "unpacker", "layers", "own")

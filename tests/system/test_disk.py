@@ -25,7 +25,8 @@ def sizes(own: Sampan) -> dict[str, tuple[int, int, int, int]]:
 
 
 def test_df_and_prune(own: Sampan) -> None:
-    assert sizes(own) == {"Images": (0, 0, 0, 0), "Containers": (0, 0, 0, 0)}
+    nothing = (0, 0, 0, 0)
+    assert sizes(own) == {"Images": nothing, "Containers": nothing, "Local Volumes": nothing}
     own.text("pull", "-q", "busybox")
     own.text("run", "--name", "one", "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=8")
     own.text("commit", "-q", "one", "big:1")
@@ -39,7 +40,7 @@ def test_df_and_prune(own: Sampan) -> None:
         table = own.text("system", "df").splitlines()
         assert (
             table[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
-            and len(table) == 3
+            and len(table) == 4
         )
         verbose = own.text("system", "df", "-v")
         assert "UNIQUE SIZE" in verbose and "localhost/big" in verbose and "one" in verbose
@@ -66,3 +67,20 @@ def test_prune_asks(own: Sampan) -> None:
     assert own("system", "prune", "--filter", "nonsense=1", "-f").returncode == 125
     assert own("system", "nonsense").returncode == 125
     assert own("system").returncode == 125
+
+
+def test_volumes_count(own: Sampan) -> None:
+    own.text("pull", "-q", "busybox")
+    script = "dd if=/dev/zero of=/v/big bs=1M count=4; chmod 0 /v/big; ln /v/big /v/again"
+    own.text("run", "--name", "c", "-v", "used:/v", "busybox", "sh", "-c", script)
+    own.text("volume", "create", "idle")
+    total, active, size, free = sizes(own)["Local Volumes"]
+    assert (total, active, free) == (2, 1, 0) and 4 << 20 <= size < 5 << 20, (
+        "two names of a file are one"
+    )
+    assert "used" in own.text("system", "df", "-v")
+    assert "idle" not in own.text("system", "prune", "-f"), "volumes only when they are asked for"
+    assert own.text("volume", "ls", "-q").split() == ["idle", "used"]
+    told = own.text("system", "prune", "-f", "--volumes")
+    assert "Deleted Volumes\nidle\nused" in told and "Total reclaimed space: 4.19 MB" in told
+    assert own.text("volume", "ls", "-q") == ""

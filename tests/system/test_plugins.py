@@ -46,10 +46,11 @@ def third(venv: Path, fresh: Sampan) -> Iterator[Sampan]:
     fresh.program = ours
 
 
-def test_it_imports_only_the_contract() -> None:
+@pytest.mark.parametrize("module", ["sampan_plain", "sampan_kept"])
+def test_it_imports_only_the_contract(module: str) -> None:
     import ast
 
-    tree = ast.parse((HERE / "plugins/thirdparty/sampan_plain.py").read_text())
+    tree = ast.parse((HERE / f"plugins/thirdparty/{module}.py").read_text())
     modules = {
         node.module
         for node in ast.walk(tree)
@@ -74,6 +75,30 @@ def test_a_container_runs_on_it(third: Sampan) -> None:
     assert driver == "plain"
     third.environment["SAMPAN_STORAGE_DRIVER"] = "overlay"
     assert third("rm", "-f", container).returncode == 0, "each container keeps its own driver"
+
+
+def test_a_volume_of_its_driver(third: Sampan) -> None:
+    assert "kept" in third.text("plugin", "ls")
+    script = "cat /v/greeting; echo more > /v/more"
+    mount = "type=volume,src=v,dst=/v,volume-driver=kept,volume-opt=greeting=hello"
+    assert third.text("run", "--rm", "--mount", mount, BUSYBOX, "sh", "-c", script) == "hello"
+    assert third.text("run", "--rm", "-v", "v:/v:ro", BUSYBOX, "cat", "/v/more") == "more"
+    shown = json.loads(third.text("volume", "inspect", "v"))[0]
+    assert (shown["Driver"], shown["Mountpoint"]) == ("kept", str(third.root / "volumes/v/files"))
+    assert third("volume", "create", "-d", "kept", "-o", "bogus=1", "w").returncode == 125
+    rows = json.loads(third.text("system", "df", "--format", "json"))
+    assert {row["RawSize"] for row in rows if row["Type"] == "Local Volumes"} == {42}
+    copy = third("volume", "export", "v").stdout
+    third.text("run", "--rm", "--volume-driver", "kept", "-v", "/anonymous", BUSYBOX, "true")
+    assert os.listdir(third.root / "kept") == ["v"]
+    third.text("volume", "rm", "v")
+    assert os.listdir(third.root / "kept") == [], "the driver gave back what it had elsewhere"
+    third.text("volume", "create", "-d", "kept", "w")
+    third.text("volume", "import", "w", "-", input=copy)
+    assert (
+        third.text("run", "--rm", "-v", "w:/w", BUSYBOX, "cat", "/w/greeting", "/w/more")
+        == "hellomore"
+    )
 
 
 def test_it_is_listed_and_not_chosen(third: Sampan) -> None:

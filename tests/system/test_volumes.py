@@ -21,6 +21,7 @@ needs_subids = pytest.mark.skipif(
 )
 SUBIDS = has_subordinate_ids()
 TIME = 1_600_000_000
+MANY = 4000  # files: to copy them takes long enough to be caught in the middle
 Model = dict[str, tuple[Any, ...]]
 
 
@@ -88,6 +89,9 @@ def content() -> Content:
     made.add("data/fifo", tarfile.FIFOTYPE, mode=0o640)
     made.add("data/none", mode=0, data=b"secret")
     made.add("data/.hidden", data=b"")
+    made.add("many", tarfile.DIRTYPE, mode=0o755, expected=False)
+    for number in range(MANY):
+        made.add(f"many/{number}", data=b"content", expected=False)
     made.add("out", tarfile.SYMTYPE, link="/../../../../../../etc", expected=False)
     made.add("bin", tarfile.DIRTYPE, mode=0o755, expected=False)
     return made
@@ -219,6 +223,44 @@ def test_a_copy_that_was_killed_is_made_again(shared: Sampan, model: Model) -> N
     listed = shared.text("run", "--rm", "-v", "v:/data", "copy", "ls", "-A", "/data").split()
     assert "half" not in listed and "a" in listed
     assert not (place / "copying").exists()
+
+
+def test_a_monitor_that_is_killed_while_it_copies(shared: Sampan, model: Model) -> None:
+    caught = 0
+    for turn in range(4):
+        process = shared.spawn("run", "--name", f"c{turn}", "-v", f"v{turn}:/many", "copy", "true",
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+        note = shared.root / f"volumes/v{turn}/copying"
+        while not note.exists() and process.poll() is None:
+            pass
+        for child in _children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        process.wait(30)
+        caught += note.exists()
+        told = shared.text(
+            "run", "--rm", "-v", f"v{turn}:/many", "copy", "sh", "-c", "ls /many | wc -l"
+        )
+        assert int(told) == MANY and not note.exists()
+    assert caught, "at least one copy was interrupted"
+
+
+def test_what_a_container_swaps_leads_nowhere(shared: Sampan, tmp_path: Path) -> None:
+    """One container turns a directory into a link to the host's and back, while others mount at and below it."""
+    (tmp_path / "canary").write_text("host")
+    script = f"cd /v; mkdir -p real s; while :; do mv s t; ln -s {tmp_path} s; rm s; mv t s; done"
+    shared.text("run", "-d", "--name", "swapper", "-v", "v:/v", BUSYBOX, "sh", "-c", script)
+    for _ in range(15):
+        part = shared(
+            "run", "--rm", "--mount", "type=volume,src=v,dst=/s,subpath=s", BUSYBOX, "ls", "/s"
+        )
+        assert part.returncode in (0, 125) and b"canary" not in part.stdout
+        below = shared(
+            "run", "--rm", "-v", "v:/v", "-v", "w:/v/s/deep", BUSYBOX, "touch", "/v/s/deep/x"
+        )
+        assert below.returncode in (0, 1, 125)
+        exported = shared("volume", "export", "v").stdout
+        assert b"canary" not in exported
+    assert [path.name for path in tmp_path.iterdir()] == ["canary"]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15])
@@ -502,6 +544,20 @@ def test_u_gives_the_volume_to_the_user(shared: Sampan, model: Model, tmp_path: 
     )
     assert told == "7:8"
     shared.text("run", "--rm", "-v", f"{tmp_path}:/h:U", BUSYBOX, "true")
+
+
+@needs_subids
+def test_a_container_with_another_id_map(shared: Sampan, model: Model) -> None:
+    """What the image's files are to the container, they are in the volume; U is the container's user."""
+    ids = ("--userns", "keep-id")
+    script = "stat -c %u:%g /data/a /data/dir; touch /data/new 2>/dev/null; ls /v; touch /v/mine && stat -c %u /v/mine"
+    words = ("-v", "v:/data", "-v", "w:/v", "copy", "sh", "-c", script)
+    told = shared("--storage-driver", "vfs", "run", "--rm", *ids, *words)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.decode().split() == ["5:6", "1000:1000", str(os.getuid())]
+    told = shared("--storage-driver", "vfs", "run", "--rm", *ids, "-u", "44:45", "-v", "u:/data:U", "copy",
+                  "stat", "-c", "%u:%g", "/data/a", "/data")  # fmt: skip
+    assert told.stdout.decode().split() == ["44:45", "44:45"], told.stderr
 
 
 @pytest.mark.skipif(SUBIDS, reason="the user has subordinate ids")

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 DF = Verb(
     "system df",
-    "Show what images and containers take of the disk",
+    "Show what images, containers and volumes take of the disk",
     "",
     [
         Option("--format", help="json or a Go template", metavar="FORMAT"),
-        Option("--verbose -v", FLAG, "Show each image and container"),
+        Option("--verbose -v", FLAG, "Show each image, container and volume"),
     ],
     maximum=0,
 )
 PRUNE = Verb(
     "system prune",
-    "Remove containers that do not run, and images that are not needed",
+    "Remove containers that do not run, and images and volumes that are not needed",
     "",
     [
         Option(
@@ -38,6 +38,7 @@ PRUNE = Verb(
         ),
         Option("--filter", LIST, "Remove only what matches (until=, label=)", "KEY=VALUE"),
         Option("--force -f", FLAG, "Do not ask"),
+        Option("--volumes", FLAG, "Remove the volumes that no container has, too"),
     ],
     maximum=0,
 )
@@ -67,6 +68,7 @@ CONTAINER_COLUMNS = [
     ("STATUS", "Status"),
     ("NAMES", "Names"),
 ]
+VOLUME_COLUMNS = [("VOLUME NAME", "Name"), ("LINKS", "Links"), ("SIZE", "Size")]
 VERBS = {"df": DF, "prune": PRUNE}
 
 
@@ -99,6 +101,7 @@ def _df(words: list[str]) -> int:
     engine = make_engine()
     images, total = disk.images(engine)
     containers = disk.containers(engine)
+    volumes = disk.volumes(engine)
     if values["verbose"]:
         if values["format"]:
             raise UsageError("sampan system df", "cannot combine --format and --verbose flags")
@@ -106,12 +109,16 @@ def _df(words: list[str]) -> int:
         print(render_rows(None, [row for one in images for row in _image_rows(one)], IMAGE_COLUMNS))
         print("\nContainers space usage:\n")
         print(render_rows(None, [_container_row(one) for one in containers], CONTAINER_COLUMNS))
+        print("\nLocal Volumes space usage:\n")
+        rows = [{"Name": v.item, "Links": v.active, "Size": human_size(v.size)} for v in volumes]
+        print(render_rows(None, rows, VOLUME_COLUMNS))
         return 0
     rows = [
         _row("Images", images, total, disk.reclaimable(images)),
         _row(
             "Containers", containers, sum(c.size for c in containers), disk.reclaimable(containers)
         ),
+        _row("Local Volumes", volumes, sum(v.size for v in volumes), disk.reclaimable(volumes)),
     ]
     print(render_rows(values["format"], rows, COLUMNS))
     return 0
@@ -170,7 +177,7 @@ def _container_row(one: Usage) -> dict[str, Any]:
 
 def _prune(words: list[str]) -> int:
     values, _ = parse(PRUNE, words)
-    if not values["force"] and not _agreed(values["all"]):
+    if not values["force"] and not _agreed(values["all"], values["volumes"]):
         return 0
     from sampan.engine.images import prune
 
@@ -181,6 +188,13 @@ def _prune(words: list[str]) -> int:
     if gone:
         print("Deleted Containers")
         print("\n".join(gone))
+    if values["volumes"] and engine.has_volumes():
+        from sampan.engine import volumes
+
+        pruned = volumes.prune(engine, [volume.name for volume in volumes.unused(engine)])
+        if pruned:
+            print("Deleted Volumes")
+            print("\n".join(pruned))
     images = prune(engine, everything=values["all"], filters=filters)
     if images:
         print("Deleted Images")
@@ -193,7 +207,7 @@ def _bytes(engine: Engine) -> int:
     from sampan.engine import disk
 
     _, total = disk.images(engine)
-    return total + sum(one.size for one in disk.containers(engine))
+    return total + sum(one.size for one in (*disk.containers(engine), *disk.volumes(engine)))
 
 
 def _containers(engine: Engine, filters: list[str]) -> list[str]:
@@ -209,10 +223,11 @@ def _containers(engine: Engine, filters: list[str]) -> list[str]:
     ]
 
 
-def _agreed(everything: bool) -> bool:
+def _agreed(everything: bool, volumes: bool) -> bool:
     images = "all images without at least one container" if everything else "all dangling images"
     print("WARNING! This command removes:")
     print("\t- all stopped containers")
-    print(f"\t- {images}\n")
+    print(f"\t- {images}")
+    print("\t- all volumes not used by at least one container\n" if volumes else "")
     print("Are you sure you want to continue? [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

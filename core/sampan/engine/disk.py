@@ -1,4 +1,4 @@
-"""system df: what images and containers take of the disk, and what could be had back.
+"""system df: what images, containers and volumes take of the disk, and what could be had back.
 
 A layer counts once, however many images have it: its unpacked bytes, and those of its blob.  What images share is
 told beside what each has for itself.  Sizes of snapshots are measured in the store's user namespace, for parts of
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Usage:
-    """One image or container: bytes on disk, how many of them others need too, and who uses it."""
+    """One image, container or (by name) volume: bytes on disk, how many of them others need too, and who uses it."""
 
     __slots__ = ("active", "item", "shared", "size")
 
-    def __init__(self, item: Image | Container, size: int, shared: int, active: int) -> None:
+    def __init__(self, item: Image | Container | str, size: int, shared: int, active: int) -> None:
         self.item, self.size, self.shared, self.active = item, size, shared, active
 
 
@@ -72,6 +72,16 @@ def containers(engine: Engine) -> list[Usage]:
         Usage(one, size, 0, int(one.state == "running"))
         for one, size in zip(found, sizes, strict=True)
     ]
+
+
+def volumes(engine: Engine) -> list[Usage]:
+    """Each volume with the bytes that its driver tells; active is the number of its containers."""
+    if not engine.has_volumes():
+        return []
+    from sampan.engine.volumes import usages, users
+
+    using = users(engine)
+    return [Usage(name, size, 0, len(using.get(name, ()))) for name, size in usages(engine)]
 
 
 def reclaimable(found: Sequence[Usage]) -> int:

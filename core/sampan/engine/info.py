@@ -53,7 +53,7 @@ def info(engine: Engine) -> dict[str, Any]:
             "runtime": engine.plugins.names("runtime"),
             "cgroup": engine.plugins.names("cgroup"),
             "build": engine.plugins.names("build"),
-            "volume": ["local"],
+            "volume": engine.plugins.names("volume"),
             "log": ["k8s-file", "json-file", "none"],
         },
         "choices": _choices(engine),
