@@ -82,5 +82,17 @@ def test_volumes_count(own: Sampan) -> None:
     assert "idle" not in own.text("system", "prune", "-f"), "volumes only when they are asked for"
     assert own.text("volume", "ls", "-q").split() == ["idle", "used"]
     told = own.text("system", "prune", "-f", "--volumes")
-    assert "Deleted Volumes\nidle\nused" in told and "Total reclaimed space: 4.19 MB" in told
+    assert "Deleted Volumes\nidle\nused" in told and "Total reclaimed space: 4.19MB" in told
     assert own.text("volume", "ls", "-q") == ""
+
+
+def test_unshare(own: Sampan, tmp_path: Path) -> None:
+    """Files of subordinate ids are the user's to see and to remove."""
+    assert own.text("unshare", "id", "-u") == "0"
+    (tmp_path / "f").write_text("x")
+    status = own("unshare", "chown", "5:6", str(tmp_path / "f"))
+    if status.returncode == 0:
+        assert own.text("unshare", "stat", "-c", "%u:%g", str(tmp_path / "f")) == "5:6"
+        own.text("unshare", "rm", str(tmp_path / "f"))
+    assert own("unshare", "sh", "-c", "exit 7").returncode == 7
+    assert own("unshare", "no-such-command").returncode == 127

@@ -44,6 +44,7 @@ VERBS = {  # name: (module, one line)
     "stop": ("stop", "Stop containers"),
     "system": ("system", "Show what takes space, and remove what is not needed"),
     "tag": ("tag", "Give an image another name"),
+    "unshare": ("unshare", "Run a command in the store's user namespace"),
     "untag": ("untag", "Take names from an image"),
     "version": ("version", "Show the version"),
     "volume": ("volume", "Manage volumes"),

@@ -63,6 +63,7 @@ CONTAINER_COLUMNS = [
     ("CONTAINER ID", "ContainerID"),
     ("IMAGE", "Image"),
     ("COMMAND", "Command"),
+    ("LOCAL VOLUMES", "LocalVolumes"),
     ("SIZE", "Size"),
     ("CREATED", "Created"),
     ("STATUS", "Status"),
@@ -70,6 +71,11 @@ CONTAINER_COLUMNS = [
 ]
 VOLUME_COLUMNS = [("VOLUME NAME", "Name"), ("LINKS", "Links"), ("SIZE", "Size")]
 VERBS = {"df": DF, "prune": PRUNE}
+
+
+def _size(count: int) -> str:
+    """As Docker and podman write sizes here: without a space."""
+    return human_size(count).replace(" ", "")
 
 
 def main(words: list[str]) -> int:
@@ -110,7 +116,7 @@ def _df(words: list[str]) -> int:
         print("\nContainers space usage:\n")
         print(render_rows(None, [_container_row(one) for one in containers], CONTAINER_COLUMNS))
         print("\nLocal Volumes space usage:\n")
-        rows = [{"Name": v.item, "Links": v.active, "Size": human_size(v.size)} for v in volumes]
+        rows = [{"Name": v.item, "Links": v.active, "Size": _size(v.size)} for v in volumes]
         print(render_rows(None, rows, VOLUME_COLUMNS))
         return 0
     rows = [
@@ -132,8 +138,8 @@ def _row(kind: str, found: list[Usage], size: int, free: int) -> dict[str, Any]:
         "Active": sum(1 for one in found if one.active),
         "RawSize": size,
         "RawReclaimable": free,
-        "Size": human_size(size),
-        "Reclaimable": f"{human_size(free)} ({share}%)",
+        "Size": _size(size),
+        "Reclaimable": f"{_size(free)} ({share}%)",
     }
 
 
@@ -151,9 +157,9 @@ def _image_rows(one: Usage) -> list[dict[str, Any]]:
                 "Tag": (parsed.tag if parsed else "") or "<none>",
                 "ImageID": image.id.removeprefix("sha256:")[:12],
                 "Created": times.ago(time.time() - moment(image.config.get("created") or "")),
-                "Size": human_size(one.size),
-                "SharedSize": human_size(one.shared),
-                "UniqueSize": human_size(one.size - one.shared),
+                "Size": _size(one.size),
+                "SharedSize": _size(one.shared),
+                "UniqueSize": _size(one.size - one.shared),
                 "Containers": one.active,
             }
         )
@@ -166,9 +172,12 @@ def _container_row(one: Usage) -> dict[str, Any]:
     container: Any = one.item
     return {
         "ContainerID": container.id[:12],
-        "Image": container.record["image"]["name"],
+        "Image": container.record["image"]["id"].removeprefix("sha256:")[:12],
         "Command": " ".join(container.record["args"]),
-        "Size": human_size(one.size),
+        "LocalVolumes": sum(
+            1 for mount in container.record["options"]["mounts"] if mount["type"] == "volume"
+        ),
+        "Size": _size(one.size),
         "Created": times.ago(time.time() - times.parse(container.record["created"])),
         "Status": container.state,
         "Names": container.name,
@@ -199,7 +208,7 @@ def _prune(words: list[str]) -> int:
     if images:
         print("Deleted Images")
         print("\n".join(images))
-    print(f"Total reclaimed space: {human_size(max(0, before - _bytes(engine)))}")
+    print(f"Total reclaimed space: {_size(max(0, before - _bytes(engine)))}")
     return 0
 
 
