@@ -35,7 +35,7 @@ VERB = Verb(
 
 def main(words: list[str]) -> int:
     values, names = parse(VERB, words)
-    from sampan.cli.progress import show
+    from sampan.cli.progress import meter, notices
     from sampan.engine.commit import commit
 
     chosen: CommitOptions = {
@@ -48,9 +48,11 @@ def main(words: list[str]) -> int:
         "include_volumes": values["include_volumes"],
     }
     engine = make_engine()
-    with show(values["quiet"]) as progress:
+    with meter(f"Committing {names[0]}", quiet=values["quiet"]) as progress:
         try:
-            image = commit(engine, names[0], (*names, "")[1], chosen, tell=progress.note)
+            image = commit(
+                engine, names[0], (*names, "")[1], chosen, progress, notices(values["quiet"])
+            )
         except OSError as error:
             raise SampanError("cannot commit", error.strerror or str(error)) from None
     write_file(values["iidfile"], image.id)

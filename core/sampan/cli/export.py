@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import Option, Verb, parse
@@ -24,10 +25,17 @@ def main(words: list[str]) -> int:
         raise UsageError(
             "sampan export", "refusing to export to terminal", "use --output FILE, or redirect"
         )
+    from sampan.cli.progress import meter
     from sampan.engine import archive
 
     engine = make_engine()
     container = engine.containers.get(name)
     target = archive.open_output(values["output"]) if values["output"] else 1
-    archive.export(engine, container, target)
+    try:
+        with meter(f"Exporting {name}") as progress:
+            archive.export(engine, container, target, progress)
+    except BaseException:
+        if values["output"] and stat.S_ISREG(os.fstat(target).st_mode):
+            os.unlink(values["output"])  # half an archive is none
+        raise
     return 0

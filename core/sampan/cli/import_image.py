@@ -26,10 +26,10 @@ VERB = Verb(
 
 def main(words: list[str]) -> int:
     values, names = parse(VERB, words)
-    from sampan.cli.progress import show
+    from sampan.cli.progress import meter, notices
     from sampan.engine.importing import import_image
 
-    with show(values["quiet"]) as progress:
+    with meter(f"Importing {names[0]}", quiet=values["quiet"]) as progress:
         image = import_image(
             make_engine(),
             names[0],
@@ -37,7 +37,8 @@ def main(words: list[str]) -> int:
             changes=values["change"],
             message=values["message"] or "",
             platform=(values["os"] or "", values["arch"] or "", values["variant"] or ""),
-            tell=progress.note,
+            progress=progress,
+            tell=notices(values["quiet"]),
         )
     print(image.id)
     return 0

@@ -18,6 +18,8 @@ from sampan.cli.format import escape
 from sampan.engine.pull import Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
@@ -120,3 +122,61 @@ def show(quiet: bool = False) -> Quiet:
     if quiet:
         return Quiet()
     return Bars() if sys.stderr.isatty() else Lines()
+
+
+class Meter(Quiet):
+    """How many bytes of one long task are done; on a terminal alone."""
+
+    def __init__(self, text: str, total: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+        from rich.progress import Progress as RichProgress
+
+        self._drawn = 0.0
+        self._bars: RichProgress = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=Console(file=sys.stderr),
+            auto_refresh=False,
+        )
+        self._task = self._bars.add_task(text, total=total)
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        self._bars.update(self._task, completed=done)
+        if now - self._drawn >= _INTERVAL:
+            self._drawn = now
+            self._bars.refresh()
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+
+class NoMeter(Quiet):
+    """Nobody watches."""
+
+    def __call__(self, done: int) -> None:
+        pass
+
+
+def meter(text: str, total: int | None = None, *, quiet: bool = False) -> Meter | NoMeter:
+    """`with meter("Writing") as progress: ...; progress(done)`."""
+    return NoMeter() if quiet or not sys.stderr.isatty() else Meter(text, total)
+
+
+def notices(quiet: bool) -> Callable[[str], None]:
+    """What tells the user a line on standard error."""
+    from sampan.engine import warn
+
+    return Quiet().note if quiet else warn

@@ -35,6 +35,7 @@ def import_image(
     changes: Sequence[str] = (),
     message: str = "",
     platform: tuple[str, str, str] = ("", "", ""),
+    progress: Callable[[int], object] = lambda done: None,
     tell: Callable[[str], object] = lambda text: None,
 ) -> Image:
     """source: a file, an http(s) URL, or - for standard input.  platform: os, architecture, variant."""
@@ -46,7 +47,7 @@ def import_image(
     with engine.images.lease() as lease:
         read, close = _open(source)
         try:
-            layer = pack.pack(engine, lease, _plain(read, source))
+            layer = pack.pack(engine, lease, _plain(read, source), progress)
         finally:
             close()
         size = pack.unpack(engine, [layer], tell)

@@ -91,6 +91,9 @@ def _stop(namespace: int, stopped: dict[int, int]) -> None:
                 if not _is_inside(name, namespace):  # the number went to another one
                     os.close(fd)
                     continue
+                if _stands(name):  # somebody else has stopped it, and will go on with it
+                    os.close(fd)
+                    continue
                 processes.send_signal(fd, signal.SIGSTOP)
                 stopped[int(name)] = fd
                 new += 1
@@ -106,3 +109,11 @@ def _is_inside(name: str, namespace: int) -> bool:
         return os.stat(f"/proc/{name}/ns/pid").st_ino == namespace
     except OSError:
         return False
+
+
+def _stands(name: str) -> bool:
+    try:
+        with open(f"/proc/{name}/stat", "rb") as file:
+            return file.read(4096).rpartition(b")")[2].split()[:1] == [b"T"]
+    except OSError:
+        return True  # it has just ended

@@ -1,4 +1,5 @@
-"""A directory tree made again: by reflink where the file system can, else by hard links or by copying.
+"""A directory tree made again: by hard links where it may share files, by reflink where the file system can, else by
+copying.
 
 Names, types, modes, owners, attributes, times to the nanosecond, holes and hard links among the tree's files are
 kept.  Nothing is followed, whoever changes the target meanwhile.  The source must be a tree that nobody changes,
@@ -32,8 +33,8 @@ _REFUSED = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENO
 class Cloner:
     """Clones the tree `source` into the empty directory `target` (descriptors).
 
-    share: where blocks cannot be shared, files are (hard links): what the new tree has of the old one must never
-    be changed in place.  owner: what becomes of (uid, gid); then no file is shared.
+    share: files are shared (hard links), which costs not even an inode: what the new tree has of the old one must
+    never be changed in place.  owner: what becomes of (uid, gid); then no file is shared.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Cloner:
         os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
 
     def _file(self, source: int, target: int, name: bytes, status: os.stat_result) -> None:
-        if self._share and not self._reflink and self._linked(source, target, name):
+        if self._share and self._linked(source, target, name):
             return
         old = os.open(name, _READ, dir_fd=source)
         new = -1

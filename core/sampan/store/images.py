@@ -168,15 +168,14 @@ class ImageStore:
 
     def list(self) -> list[Image]:
         """Every image, the newest first. One whose documents are lost is left out."""
-        entries = self.entries()
-        seen: dict[str, Image] = {}
-        for entry in entries:
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for entry in self.entries():
             try:
-                image_id = self.described(entry)["annotations"][ID]
-                if image_id not in seen:
-                    seen[image_id] = self._image(entry, entries)
+                described = self.described(entry)
+                groups.setdefault(described["annotations"][ID], []).append(described)
             except (CorruptError, NotFoundError):
                 continue  # `resolve` by its name tells what is wrong with it
+        seen = {image_id: self._image(group[0], group) for image_id, group in groups.items()}
         return sorted(seen.values(), key=lambda image: image.created, reverse=True)
 
     def lease(self) -> Lease:

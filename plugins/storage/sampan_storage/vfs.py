@@ -3,8 +3,8 @@
     KEY/             a layer with all that is below it; what a layer has of its parent is shared (sampan.linux.clone)
     KEY/root, index  a snapshot: a tree of its own, and the files' change times when it was made
 
-A layer's files are shared with its parent's by reflink where the file system has it, else by hard links, and never
-changed in place.  A snapshot's are never shared by hard links: it is what a container writes to.
+A layer's files are its parent's by hard links, and never changed in place: an entry that changes one makes another.
+A snapshot is what a container writes to: its files share at most their blocks, by reflink where the file system has it.
 """
 
 from __future__ import annotations
