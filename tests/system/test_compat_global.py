@@ -100,7 +100,7 @@ def test_clean_up_of_what_is_not_there_is_no_error(sampan: Sampan) -> None:
         "secret ls -q",
     ):
         assert sampan.text(*words.split()) == "", words
-    for kind in ("pod", "volume", "secret"):
+    for kind in ("pod", "secret"):
         assert failed(sampan, kind, "exists", "x", status=1) == ""
         assert f"no such {kind}" in failed(sampan, kind, "rm", "x", status=1)
         if kind != "volume":

@@ -438,6 +438,8 @@ def test_the_verbs(shared: Sampan) -> None:
         and shared("volume", "exists", "two").returncode == 1
     )
     assert shared.text("volume", "inspect", "-f", "{{.Driver}}", "one") == "local"
+    assert shared.text("inspect", "-f", "{{.Driver}}", "one") == "local"
+    assert shared("inspect", "--type", "container", "one").returncode == 125
     missing = shared("volume", "rm", "two")
     assert missing.returncode == 1
     assert missing.stderr == b'Error: no volume with name "two" found: no such volume\n'

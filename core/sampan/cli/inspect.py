@@ -22,7 +22,7 @@ VERB = Verb(
         Option("--format -f", help="json or a Go template", metavar="FORMAT"),
         Option("--latest -l", FLAG, "Show the container created last"),
         Option("--size -s", FLAG, "Show the size of what a container changed"),
-        Option("--type -t", help="container, image or all", default="all", metavar="TYPE"),
+        Option("--type -t", help="container, image, volume or all", default="all", metavar="TYPE"),
     ],
 )
 
@@ -30,8 +30,8 @@ VERB = Verb(
 def main(words: list[str]) -> int:
     values, arguments = parse(VERB, words)
     engine = make_engine()
-    if values["type"] not in ("all", "container", "image"):
-        raise UsageError(f"invalid type {values['type']!r}", "", "container, image or all")
+    if values["type"] not in ("all", "container", "image", "volume"):
+        raise UsageError(f"invalid type {values['type']!r}", "", "container, image, volume or all")
     if values["latest"]:
         arguments = [container.id for container in engine.containers.all()][-1:]
     elif not arguments:
@@ -60,13 +60,27 @@ def _one(engine: Engine, word: str, values: dict[str, Any]) -> dict[str, Any]:
     from sampan.engine.images import inspect as inspect_image
 
     try:
-        return inspect_image(engine, word)
+        if values["type"] != "volume":
+            return inspect_image(engine, word)
     except NotFoundError:
         if values["type"] == "image":
             raise
+    try:
+        return _volume(engine, word)
+    except NotFoundError:
+        if values["type"] == "volume":
+            raise
         raise NotFoundError(
-            f'no such object: "{word}"', "it is neither a container nor an image"
+            f'no such object: "{word}"', "it is no container, image or volume"
         ) from None
+
+
+def _volume(engine: Engine, word: str) -> dict[str, Any]:
+    from sampan.engine.volumes import described
+
+    if not engine.has_volumes():
+        raise NotFoundError(f'no volume with name "{word}" found', "no such volume")
+    return described(engine, [engine.volumes.get(word)])[0]
 
 
 def _show(found: list[dict[str, Any]], template: str | None) -> None:

@@ -179,7 +179,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
             for mount in chosen["mounts"]
             if mount["type"] in ("bind", "volume")
         ],
-        "VolumesFrom": chosen["volumes_from"] or None,
+        "VolumesFrom": chosen.get("volumes_from") or None,
         "VolumeDriver": "",
         "LogConfig": {
             "Type": chosen["log_driver"],
