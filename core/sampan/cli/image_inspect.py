@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
+from sampan.cli.confirm import agreed
 from sampan.cli.context import engine as make_engine
 from sampan.cli.format import escape, json_text, render
 from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
@@ -80,5 +80,4 @@ def prune(words: list[str]) -> int:
 def _agreed(everything: bool) -> bool:
     which = "without at least one container associated to them" if everything else "untagged"
     print(f"WARNING! This command removes all images {which}.")
-    print("Are you sure you want to continue? [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return agreed()

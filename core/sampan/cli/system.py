@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
+from sampan.cli.confirm import agreed
 from sampan.cli.context import engine as make_engine
 from sampan.cli.format import render_rows
 from sampan.cli.images import human_size
@@ -188,12 +188,13 @@ def _prune(words: list[str]) -> int:
     values, _ = parse(PRUNE, words)
     if not values["force"] and not _agreed(values["all"], values["volumes"]):
         return 0
+    from sampan.cli.container_prune import remove_stopped
     from sampan.engine.images import prune
 
     filters = [text for value in values["filter"] for text in value.split(",")]
     engine = make_engine()
     before = _bytes(engine)
-    gone = _containers(engine, values["filter"])
+    gone = list(remove_stopped(engine, values["filter"]))
     if gone:
         print("Deleted Containers")
         print("\n".join(gone))
@@ -219,24 +220,10 @@ def _bytes(engine: Engine) -> int:
     return total + sum(one.size for one in (*disk.containers(engine), *disk.volumes(engine)))
 
 
-def _containers(engine: Engine, filters: list[str]) -> list[str]:
-    from sampan.cli.ps import matches, parse_filters
-    from sampan.engine.remove import remove
-
-    found = list(engine.containers.all())
-    wanted = parse_filters(filters)
-    return [
-        remove(engine, container.id)
-        for container in found
-        if container.state != "running" and matches(container, wanted, found)
-    ]
-
-
 def _agreed(everything: bool, volumes: bool) -> bool:
     images = "all images without at least one container" if everything else "all dangling images"
     print("WARNING! This command removes:")
     print("\t- all stopped containers")
     print(f"\t- {images}")
     print("\t- all volumes not used by at least one container\n" if volumes else "")
-    print("Are you sure you want to continue? [y/N] ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return agreed()

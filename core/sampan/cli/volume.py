@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from sampan.cli.confirm import agreed
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
 from sampan.errors import NotFoundError, SampanError, UnsupportedError, UsageError
@@ -243,8 +244,7 @@ def _prune(values: dict[str, Any], _: list[str]) -> int:
             print("No dangling volumes found")
             return 0
         print("\n".join(chosen))
-        print("Are you sure you want to continue? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        if not agreed():
             return 0
     for name in volumes.prune(engine, chosen):
         print(name)

@@ -58,17 +58,6 @@ def _prepare(engine: Engine, key: str, keys: list[str], owners: IdMap | None) ->
 
 
 def _unpack(engine: Engine, image: Image) -> None:
-    from sampan.store.layers import LayerSource
+    from sampan.engine import pack
 
-    chain = [
-        LayerSource(diff_id, descriptor.digest, descriptor.media_type, descriptor.size)
-        for diff_id, descriptor in zip(image.diff_ids, image.layers, strict=True)
-    ]
-    with engine.layers.unpacker(chain) as unpacker:
-        for index in engine.layers.missing(chain):
-            fd = engine.blobs.open(chain[index].digest)
-            try:
-                unpacker.submit(index, fd)
-            finally:
-                os.close(fd)
-        unpacker.finish()
+    pack.unpack(engine, pack.sources(image))
