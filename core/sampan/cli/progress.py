@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, TaskID
 
 _INTERVAL = 0.1  # seconds between two drawings
 
@@ -51,26 +51,33 @@ class Lines(Quiet):
         self.note(f"Copying {kind} {digest}")
 
 
+def _bars(*more: ProgressColumn) -> RichProgress:
+    """Bars on standard error that are drawn when they are told to."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        *more,
+        console=Console(file=sys.stderr),
+        auto_refresh=False,
+    )
+
+
 class Bars(Quiet):
     """A bar for each blob that is being received."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-        from rich.progress import Progress as RichProgress
+        from rich.progress import TextColumn
 
         self._lock = threading.Lock()
         self._drawn = 0.0
         self._tasks: dict[str, TaskID] = {}
-        self._bars: RichProgress = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TextColumn("{task.fields[outcome]}"),
-            console=Console(file=sys.stderr),
-            auto_refresh=False,
-        )
+        self._bars = _bars(TextColumn("{task.fields[outcome]}"))
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -128,19 +135,8 @@ class Meter(Quiet):
     """How many bytes of one long task are done; on a terminal alone."""
 
     def __init__(self, text: str, total: int | None) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-        from rich.progress import Progress as RichProgress
-
         self._drawn = 0.0
-        self._bars: RichProgress = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=Console(file=sys.stderr),
-            auto_refresh=False,
-        )
+        self._bars = _bars()
         self._task = self._bars.add_task(text, total=total)
 
     def __call__(self, done: int) -> None:

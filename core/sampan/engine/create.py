@@ -66,10 +66,14 @@ def _named(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Crea
 
 
 def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
-    from sampan.engine import hooks, idmaps, unpack
+    from sampan.engine import hooks, unpack
 
     config: dict[str, Any] = image.config.get("config") or {}
-    idmap = idmaps.chosen_map(engine, chosen)
+    idmap = owners = None
+    if chosen["userns"] or chosen["uidmap"] or chosen["gidmap"]:
+        from sampan.engine.idmaps import chosen_map
+
+        idmap = chosen_map(engine, chosen)
     chosen["user"] = chosen["user"] or config.get("User") or ""
     chosen["stop_signal"] = chosen["stop_signal"] or config.get("StopSignal") or "TERM"
     options.signal_number(chosen["stop_signal"])
@@ -101,7 +105,10 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     hooks.amend(engine, document, record)
     record["storage"]["chain"] = unpack.chain(image)
     if idmap is not None:
+        from sampan.engine import idmaps
+
         idmaps.copy_layers(engine, record, image)
+        owners = idmaps.owners(engine, record)
     made: list[Snapshot] = []
     try:
         engine.containers.create(
@@ -109,9 +116,7 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
             document,
             sync=sync,
             prepare=lambda: made.append(
-                unpack.snapshot(
-                    engine, image, key, record["storage"]["chain"], idmaps.owners(engine, record)
-                )
+                unpack.snapshot(engine, image, key, record["storage"]["chain"], owners)
             ),
         )
     except BaseException:

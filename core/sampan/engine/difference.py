@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.drivers import Change
-from sampan.engine import mounted, pack
+from sampan.engine import mounted, unpack
 from sampan.errors import InUseError, NotFoundError, UnsupportedError
 from sampan.linux import compare, userns
 
@@ -71,9 +71,8 @@ def _image(engine: Engine, word: str) -> Image:
 
 
 def _chain(engine: Engine, image: Image) -> list[str]:
-    sources = pack.sources(image)
-    pack.unpack(engine, sources)
-    return engine.layers.keys([source.diff_id for source in sources])
+    unpack.ready(engine, image)
+    return unpack.chain(image)
 
 
 def _images(engine: Engine, word: str, other: str) -> list[Change]:

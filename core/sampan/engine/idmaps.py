@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 def chosen_map(engine: Engine, chosen: RunOptions) -> IdMap | None:
     """The map that was asked for, None for the store's; keep-id also chooses the user."""
-    if not (chosen["userns"] or chosen["uidmap"] or chosen["gidmap"]):
-        return None
     from sampan.model import idmaps
 
     mode = idmaps.parse(chosen["userns"])

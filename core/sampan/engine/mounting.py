@@ -159,13 +159,16 @@ def name_snapshots(record: Record) -> None:
 
 def prepare(engine: Engine, record: Record) -> dict[str, Snapshot]:
     """The snapshots of the images that the container mounts, by the number of the mount."""
-    from sampan.engine import idmaps
+    from sampan.engine import idmaps, unpack
 
-    mapped = idmaps.owners(engine, record)
-    more = {} if mapped is None else {"owners": mapped}
+    owners = idmaps.owners(engine, record)
     return {
-        str(number): engine.driver("storage", mount["driver"]).prepare(
-            mount["key"], mount["chain"], readonly=model.is_readonly(mount), **more
+        str(number): unpack.prepare(
+            engine.driver("storage", mount["driver"]),
+            mount["key"],
+            mount["chain"],
+            owners,
+            readonly=model.is_readonly(mount),
         )
         for number, mount in enumerate(record["options"]["mounts"])
         if mount["type"] == "image"

@@ -71,13 +71,12 @@ def start(
 
 def prepare_again(engine: Engine, record: Record) -> Snapshot:
     """The snapshot of a container that was created before."""
-    from sampan.engine import idmaps
+    from sampan.engine import idmaps, unpack
 
     storage = record["storage"]
     driver = engine.driver("storage", storage["driver"])
-    mapped = idmaps.owners(engine, record)
-    more = {} if mapped is None else {"owners": mapped}
-    return driver.prepare(storage["key"], storage["chain"], **more)  # type: ignore[no-any-return]
+    owners = idmaps.owners(engine, record)
+    return unpack.prepare(driver, storage["key"], storage["chain"], owners)
 
 
 def connect(engine: Engine, container: Container) -> Spawned:

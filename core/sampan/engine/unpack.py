@@ -10,6 +10,9 @@ from sampan.store import unsynced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sampan.drivers import StorageDriver
     from sampan.engine import Engine
     from sampan.linux.userns import IdMap
     from sampan.model.mount import Snapshot
@@ -45,16 +48,24 @@ def snapshot(
     if unsynced.any_lost(engine.root_fd, engine.storage.name):
         engine.layers.keys(())  # opens the layer store, which drops what cannot be trusted
     try:
-        return _prepare(engine, key, keys, owners)
+        return prepare(engine.storage, key, keys, owners)
     except NotFoundError:
         _unpack(engine, image)
-    return _prepare(engine, key, keys, owners)
+    return prepare(engine.storage, key, keys, owners)
 
 
-def _prepare(engine: Engine, key: str, keys: list[str], owners: IdMap | None) -> Snapshot:
-    if owners is None:  # what every driver takes
-        return engine.storage.prepare(key, keys)
-    return engine.storage.prepare(key, keys, owners=owners)
+def prepare(
+    driver: StorageDriver,
+    key: str,
+    keys: Sequence[str],
+    owners: IdMap | None,
+    *,
+    readonly: bool = False,
+) -> Snapshot:
+    """As `StorageDriver.prepare`: a driver that takes no owners is not asked to."""
+    if owners is None:
+        return driver.prepare(key, keys, readonly=readonly)
+    return driver.prepare(key, keys, readonly=readonly, owners=owners)
 
 
 def _unpack(engine: Engine, image: Image) -> None:

@@ -47,7 +47,7 @@ class IdMap:
 
     def outside(self, uid: int, gid: int) -> tuple[int, int]:
         """The ids outside of those inside. LookupError: one has none."""
-        return _translate(self.uids, uid), _translate(self.gids, gid)
+        return translate(self.uids, uid), translate(self.gids, gid)
 
     def inverse(self) -> IdMap:
         """Outside as inside."""
@@ -83,7 +83,8 @@ def _deny_groups(pid: int) -> None:
         _write(f"/proc/{pid}/setgroups", b"deny")
 
 
-def _translate(extents: tuple[Extent, ...], number: int) -> int:
+def translate(extents: tuple[Extent, ...], number: int) -> int:
+    """The id outside of one inside. LookupError: it has none."""
     for inside, outside, count in extents:
         if inside <= number < inside + count:
             return outside + number - inside

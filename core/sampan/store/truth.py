@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import stat
 
+from sampan.linux import userns
 from sampan.store.metadata import RESERVED, without_set_id
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sampan.drivers import Change
+    from sampan.linux.userns import Extent
     from sampan.store.sidecar import Extra
 
     Owners = Callable[[int, int], tuple[int, int]]
@@ -97,12 +99,12 @@ def inside_owners(mapping: Mapping[str, Sequence[Sequence[int]]]) -> Owners:
 
     mapping: {"uids": [(inside, outside, count)...], "gids": ...}; an id that is not in it stays.
     """
-    uids, gids = list(mapping["uids"]), list(mapping["gids"])
+    inverse = userns.from_json(mapping).inverse()
 
-    def turn(number: int, extents: Sequence[Sequence[int]]) -> int:
-        for inside, outside, count in extents:
-            if outside <= number < outside + count:
-                return inside + number - outside
-        return number
+    def turn(extents: tuple[Extent, ...], number: int) -> int:
+        try:
+            return userns.translate(extents, number)
+        except LookupError:
+            return number
 
-    return lambda uid, gid: (turn(uid, uids), turn(gid, gids))
+    return lambda uid, gid: (turn(inverse.uids, uid), turn(inverse.gids, gid))
