@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from sampan.engine import terminal
+from sampan.engine import messages, terminal
 from sampan.errors import SampanError
 from sampan.linux import signals
 
@@ -38,6 +38,7 @@ class Attached:
         self._saved: list[Any] | None = None
         self._pump = -1
         self._matched = b""
+        self._signalled = -1
         source = 0
         if stdin and os.isatty(0):
             source, self._pump = os.pipe()
@@ -85,6 +86,7 @@ class Attached:
             if size := terminal.size():
                 _quietly(spawned, {"kind": "resize", "rows": size[0], "columns": size[1]})
 
+        self._signalled = signals.wakeup()
         if proxy:
             for number in PROXIED:
                 signals.handle(number, forward)
@@ -97,8 +99,13 @@ class Attached:
         poll.register(spawned.sock.fileno(), select.POLLIN)
         if self._pump >= 0:
             poll.register(0, select.POLLIN)
+        if self._signalled >= 0:
+            poll.register(self._signalled, select.POLLIN)
         while True:
             for fd, _ in poll.poll():
+                if fd == self._signalled:
+                    os.read(fd, 512)  # the handler has run by now
+                    continue
                 if fd == 0:
                     if self._take_input(poll):
                         return None
@@ -154,10 +161,8 @@ class Attached:
 
 
 def _quietly(spawned: Spawned, message: dict[str, Any]) -> None:
-    try:
-        spawned.send(message)
-    except SampanError:  # its end is on the way
-        return
+    """If the monitor is gone its last message is on the way: that one is `wait`'s to read."""
+    messages.send(spawned.sock, message)
 
 
 def parse_keys(text: str) -> bytes:

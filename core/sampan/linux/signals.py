@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found,unused-ignore]  # pyright: ignore[reportMissingImports]
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,17 @@ _DEFAULT, _IGNORE = 0, 1
 
 def handle(number: int, handler: Callable[[int, object], None]) -> None:
     _set(number, handler)
+
+
+def wakeup() -> int:
+    """A descriptor that can be read when a signal has come.
+
+    A handler runs between two steps of the interpreter: for a signal that comes just before poll(2) is entered,
+    that would be when poll returns.  So whoever waits in poll for signals, too, watches this (signal.set_wakeup_fd).
+    """
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    _signal.set_wakeup_fd(writable, warn_on_full_buffer=False)  # pyright: ignore[reportUnknownMemberType]
+    return readable
 
 
 def ignore(number: int) -> None:
