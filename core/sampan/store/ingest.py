@@ -221,7 +221,10 @@ def sweep(root_fd: int, keep_seconds: float) -> None:
     directory = files.open_directory(DIRECTORY, dir_fd=root_fd, create=True)
     try:
         for name in os.listdir(directory):
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            except FileNotFoundError:
+                continue  # received whole, or given up, just now
             try:
                 old = time.time() - os.fstat(fd).st_mtime > keep_seconds
                 if (old or not name.endswith(_PARTIAL)) and locks.try_lock(fd):

@@ -63,7 +63,10 @@ def leased(root_fd: int) -> set[str]:
     directory = files.open_directory(DIRECTORY, dir_fd=root_fd, create=True)
     try:
         for name in os.listdir(directory):
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            except FileNotFoundError:
+                continue  # Its maker has just ended, which takes no lock.
             try:
                 if locks.try_lock(fd, shared=True):
                     files.unlink(directory, name)
