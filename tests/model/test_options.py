@@ -184,7 +184,6 @@ def test_flags_that_are_not_there_yet() -> None:
         "--memory=1g",
         "-p=80:80",
         "-P",
-        "--restart=always",
         "-m=5",
         "--pid=host",
         "--subuidname=me",

@@ -23,8 +23,11 @@ VERBS = {  # name: (module, one line)
     "commit": ("commit", "Make an image of a container's changes"),
     "create": ("create", "Create a container without starting it"),
     "diff": ("diff", "Show what a container or image changes"),
+    "events": ("events", "Show what happens to containers, images and volumes"),
     "exec": ("exec", "Run a further command in a running container"),
     "export": ("export", "Write a container's file system as a tar archive"),
+    "generate": ("generate", "Write a systemd unit or a crontab line that starts containers"),
+    "healthcheck": ("healthcheck", "Check the health of a container"),
     "history": ("history", "Show the history of an image"),
     "image": ("image", "Manage images"),
     "images": ("images", "List images"),
@@ -52,6 +55,7 @@ VERBS = {  # name: (module, one line)
 }
 CONTAINER = {  # sampan container NAME: module
     "attach": "attach",
+    "checkpoint": "checkpoint",
     "commit": "commit",
     "create": "create",
     "diff": "diff",
@@ -66,6 +70,7 @@ CONTAINER = {  # sampan container NAME: module
     "prune": "container_prune",
     "ps": "ps",
     "restart": "restart",
+    "restore": "checkpoint",
     "rm": "rm",
     "run": "run",
     "start": "start",

@@ -7,7 +7,8 @@ import os
 from sampan.cli import container_words as words
 from sampan.cli import refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
-from sampan.model import names, options, sizes
+from sampan.errors import UsageError
+from sampan.model import names, options, restart, sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,23 @@ SHARED = [
     Option("--env-host", FLAG, "Pass the caller's whole environment"),
     Option("--gidmap", LIST, "Map group ids: 0 is yours, 1.. subordinate", "CONTAINER:ID:COUNT"),
     Option("--group-add", LIST, "Add a supplementary group, or keep-groups", "GROUP"),
+    Option(
+        "--health-cmd", help="Check the container's health with this command", metavar="COMMAND"
+    ),
+    Option(
+        "--health-interval", help="Time between checks (default 30s), or disable", metavar="TIME"
+    ),
+    Option(
+        "--health-on-failure",
+        help="What happens when it is unhealthy: none, kill, restart or stop",
+        metavar="ACTION",
+    ),
+    Option("--health-retries", INTEGER, "Failures in a row that make it unhealthy (default 3)"),
+    Option("--health-start-interval", help="Time between checks at first", metavar="TIME"),
+    Option(
+        "--health-start-period", help="Time at first in which failures do not count", metavar="TIME"
+    ),
+    Option("--health-timeout", help="Time that a check may take (default 30s)", metavar="TIME"),
     Option("--hostuser", LIST, "Add a user of the host to /etc/passwd", "NAME|UID"),
     Option("--hostname -h", help="Host name in the container", metavar="NAME"),
     Option("--http-proxy", FLAG, "Pass the proxy variables of the host", default=True),
@@ -55,6 +73,7 @@ SHARED = [
     Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),
     Option("--network --net", help="none or host", metavar="NAME"),
+    Option("--no-healthcheck", FLAG, "Check nothing, whatever the image says"),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
     Option("--oom-score-adj", INTEGER, "Adjust the OOM score (-1000 to 1000)"),
     Option("--os", help="Operating system of the image"),
@@ -69,6 +88,11 @@ SHARED = [
         "--read-only-tmpfs", FLAG, "With --read-only: tmpfs on /run, /tmp, /var/tmp", default=True
     ),
     Option("--replace", FLAG, "Remove a container of the same name first"),
+    Option(
+        "--restart",
+        help="Start it again: no, always, unless-stopped or on-failure[:N]",
+        metavar="POLICY",
+    ),
     Option("--rm", FLAG, "Remove the container when it ends"),
     Option(
         "--security-opt", LIST, "no-new-privileges, seccomp=FILE, mask=, unmask=, nest", "OPTION"
@@ -111,6 +135,9 @@ def build(
     network = values["network"] or settings.network or "none"
     security = words.security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)
+    policy, most = restart.parse(values["restart"] or "no")
+    if policy != "no" and values["rm"]:
+        raise UsageError("--rm and --restart", "a container that is removed cannot be restarted")
     if values["env_host"]:
         environment = {**os.environ, **environment}
     if values["tz"] and values["tz"] != "local":
@@ -168,6 +195,9 @@ def build(
         "stop_timeout": values["stop_timeout"],
         "log_driver": words.log_driver(values["log_driver"] or settings.log_driver),
         "log_options": words.log_options(values["log_opt"]),
+        "restart": policy,
+        "restart_max": most,
+        **words.health(values),
     }
 
 

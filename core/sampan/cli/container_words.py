@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         mask: list[str]
         unmask: list[str]
 
+    class Health(TypedDict, total=False):
+        health: dict[str, Any]
+
 
 PROXY = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
@@ -180,6 +183,17 @@ def log_options(words: list[str]) -> dict[str, str]:
                 f"log option {name}={value} is not supported", "", "known: max-size, tag"
             )
     return chosen
+
+
+def health(values: dict[str, Any]) -> Health:
+    """What the flags say of a health check; nothing if they say nothing."""
+    if not values["no_healthcheck"] and all(
+        values[name] is None for name in values if name.startswith("health_")
+    ):
+        return {}
+    from sampan.model import health
+
+    return {"health": health.asked(values)}
 
 
 def streams(words: list[str]) -> list[str]:

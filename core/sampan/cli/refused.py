@@ -22,8 +22,6 @@ TOPICS = {
     "device-write-bps device-write-iops memory memory-reservation memory-swap memory-swappiness pids-limit",
     "published ports": "publish expose",
     "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
-    "restart policies": "restart",
-    "health checks": "health-cmd health-interval health-on-failure health-retries health-start-period health-timeout",
     "shared namespaces": "cgroupns pid uts",
     "named id ranges": "subgidname subuidname",
     "pods": "init-ctr pod pod-id-file",
@@ -46,7 +44,6 @@ SAME = {  # values that ask for what is so anyway
     "cgroupns": ("private",),
     "cgroups": ("disabled",),
     "pid": ("private",),
-    "restart": ("no",),
     "sdnotify": ("ignore",),
     "systemd": ("false", "true"),
     "uts": ("private",),
@@ -59,7 +56,6 @@ OPTIONS = [
     *(Option(names, FLAG, f"(no {topic} yet)") for names, topic in SWITCHES.items()),
     Option("--disable-content-trust", FLAG, "(for compatibility; images are always verified)"),
     Option("--kernel-memory", help="(for compatibility; without effect)", metavar="BYTES"),
-    Option("--no-healthcheck", FLAG, "No health check (there is none yet)"),
 ]  # fmt: skip
 
 

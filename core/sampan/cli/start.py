@@ -50,7 +50,7 @@ def main(words: list[str], spawned: Spawned) -> int:
 
     def one(word: str) -> str | None:
         container = settled(engine, word)
-        if container.state == "running":
+        if container.run:
             return container.id
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
         starting.ready(monitor)

@@ -66,7 +66,7 @@ def _named(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Crea
 
 
 def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
-    from sampan.engine import hooks, unpack
+    from sampan.engine import events, hooks, unpack
 
     config: dict[str, Any] = image.config.get("config") or {}
     idmap = owners = None
@@ -78,6 +78,13 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     chosen["stop_signal"] = chosen["stop_signal"] or config.get("StopSignal") or "TERM"
     options.signal_number(chosen["stop_signal"])
     chosen["labels"] = {**(config.get("Labels") or {}), **chosen["labels"]}
+    if "health" in chosen or config.get("Healthcheck"):
+        from sampan.model import health
+
+        check = health.merged(config.get("Healthcheck"), chosen.get("health") or {})
+        chosen.pop("health", None)
+        if check is not None:
+            chosen["health"] = check
     container_id = os.urandom(32).hex()
     name = chosen["name"] or _free_name(engine)
     network = engine.driver("network", chosen["network"])
@@ -124,6 +131,7 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
 
         userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
         raise
+    events.of_container(engine, record, "create")
     return Created(record, document, made[0])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 
-from sampan.engine import pack
+from sampan.engine import events, pack
 from sampan.engine.commit import now, store
 from sampan.errors import SampanError
 from sampan.model import instructions, platform
@@ -63,7 +63,9 @@ def import_image(
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
         }
         descriptor = {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-        return store(engine, lease, document, [descriptor], names, size)
+        image = store(engine, lease, document, [descriptor], names, size)
+    events.of_image(engine, image, "import", _label(source))
+    return image
 
 
 def _platform(system: str, architecture: str, variant: str) -> dict[str, str]:

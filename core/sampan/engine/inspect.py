@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.engine import Engine
+    from sampan.model.container import RunOptions
     from sampan.store.containers import Container
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -37,7 +38,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "ImageDigest": record["image"]["digest"],
         "ImageName": record["image"]["name"],
         "Name": container.name,
-        "RestartCount": 0,
+        "RestartCount": (container.run or container.exit or {"restarts": 0})["restarts"],
         "Driver": storage["driver"],
         "Platform": "linux",
         "OCIRuntime": record["runtime"],
@@ -76,7 +77,7 @@ def _state(engine: Engine, container: Container) -> dict[str, Any]:
         "Status": "stopping" if stopping else container.state,
         "Running": container.state == "running" and not stopping,
         "Paused": False,
-        "Restarting": False,
+        "Restarting": container.state == "restarting",
         "OOMKilled": bool(ended and ended["oom"]),
         "Dead": False,
         "Pid": run["pid"] if run else 0,
@@ -86,8 +87,15 @@ def _state(engine: Engine, container: Container) -> dict[str, Any]:
         "Error": ended["error"] if ended else "",
         "StartedAt": run["started"] if run else ended["started"] if ended else NEVER,
         "FinishedAt": ended["finished"] if ended else NEVER,
-        "Health": {"Status": "", "FailingStreak": 0, "Log": None},
+        "Health": _health(engine, container),
     }
+
+
+def _health(engine: Engine, container: Container) -> dict[str, Any]:
+    found = None
+    if "health" in container.record["options"]:
+        found = engine.containers.health(container.id)
+    return found or {"Status": "", "FailingStreak": 0, "Log": None}
 
 
 def _mount(engine: Engine, mount: dict[str, Any]) -> dict[str, Any]:
@@ -162,6 +170,18 @@ def _config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
         "Umask": f"{int(chosen['umask'], 8):04o}",
         "Timezone": chosen["tz"],
         "Passwd": True,
+        **_healthcheck(chosen),
+    }
+
+
+def _healthcheck(chosen: RunOptions) -> dict[str, Any]:
+    if "health" not in chosen:
+        return {}
+    from sampan.model import health
+
+    return {
+        "Healthcheck": health.document(chosen["health"]),
+        "HealthcheckOnFailureAction": chosen["health"]["on_failure"],
     }
 
 
@@ -190,7 +210,10 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         },
         "NetworkMode": chosen["network"],
         "PortBindings": {},
-        "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
+        "RestartPolicy": {
+            "Name": chosen["restart"] if chosen["restart"] != "no" else "",
+            "MaximumRetryCount": chosen["restart_max"],
+        },
         "AutoRemove": chosen["rm"],
         "CapAdd": chosen["cap_add"],
         "CapDrop": chosen["cap_drop"],

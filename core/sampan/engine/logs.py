@@ -222,5 +222,9 @@ def _gone(pidfd: int | None, seconds: float) -> bool:
 
 
 def _recorded(engine: Engine, container_id: str, started: str) -> bool:
+    """Whether the last run has ended, and no other one follows."""
     found = engine.containers.exit_record(container_id)
-    return found is not None and found["started"] == started
+    if found is None or found["started"] < started or found["restarting"]:
+        return False
+    run = engine.containers.run_record(container_id)
+    return run is None or run["started"] == found["started"]

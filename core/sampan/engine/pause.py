@@ -32,7 +32,7 @@ def paused(
 ) -> Generator[None, None, None]:
     """The container's processes stand still in the block; one that does not run needs nothing."""
     run = container.run
-    if not wanted or container.state != "running" or run is None:
+    if not wanted or not container.live or run is None:
         yield
         return
     pidfd = processes.open_if_same(run["pid"], run["start_time"])

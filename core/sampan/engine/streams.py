@@ -215,6 +215,12 @@ class Streams:
             for client in self.clients:
                 client.close_stdin()
 
+    def close(self) -> None:
+        """Let go of the container's ends."""
+        for fd in {*self.sources, self.stdin} - {-1}:
+            os.close(fd)
+        self.sources, self.stdin = {}, -1
+
     def drain(self, seconds: float) -> None:
         """After the end of the container: move what is left, until all is read or the time is over."""
         import time

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import time
 
 from sampan import files
-from sampan.engine import Engine, surroundings, terminal
+from sampan.engine import Engine, events, surroundings
 from sampan.engine.logfile import LogWriter, stamp
-from sampan.engine.messages import receive, send
+from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
+from sampan.engine.watch import Turn, Watch
 from sampan.errors import SampanError
 from sampan.linux import paths, processes, sockets
 from sampan.linux.marks import mark
@@ -65,9 +65,8 @@ class Supervisor:
         self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
         self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
         self._servers: list[Server] = []  # of a root that is a FUSE file system
-        self._error = ""
-        self._deadline: float | None = None
-        self._late = False  # killed by --timeout, which podman tells as -1
+        self._restarts = 0
+        self._master = -1
 
     def _own_map(self) -> None:
         """A container in a nested user namespace; what is made for it here belongs to its root, if it has one."""
@@ -78,40 +77,74 @@ class Supervisor:
             self._owner = self._idmap.outside(0, 0)
 
     def run(self) -> None:
-        started = stamp(time.time_ns())
+        """All runs of the container, one after another while its restart policy wants another one."""
         limit = decimal_size(self.options["log_options"].get("max-size", "0"), "max-size")
         log = LogWriter(self.dir_fd, self.options["log_driver"], limit)
+        started = stamp(time.time_ns())
         try:
             process = self._create()
             mark("  container created")
-            attachment = self.network.attach(self.record["id"], process.pid, {})
-            streams = self._streams(log)
-            self._note_run(process, started)
-            self.runtime.start(self.record["id"])
+            self.watch = Watch(self.sock, self.bundle_fd, self._servers)
+            turn = self._begin(process, log, started)
         except BaseException as error:
-            self._failed(error, started)
+            self.failed(error, started)
             raise
         send(self.sock, {"kind": "started", "pid": process.pid})
         mark("  program executed")
+        events.of_container(self.engine, self.record, "start")
         if self.options["rm"]:  # load what the end needs, while the container runs
             self.engine.driver("storage", self.record["storage"]["driver"])
             self.engine.containers.name_taken(self.record["name"])
+        for number in self.plan["signals"]:
+            turn.signal(number)
+        if self.options["restart"] == "no" and "health" not in self.options:
+            self.last(turn, self.until_end(turn), started)
+        else:
+            from sampan.engine.again import turns
+
+            turns(self, turn, log, started)
+
+    def _begin(self, process: Process, log: LogWriter, started: str) -> Turn:
+        """Connect the created container and let its program run."""
+        self._attachment = self.network.attach(self.record["id"], process.pid, {})
+        streams = self._streams(log)
+        self._note_run(process, started)
+        self.runtime.start(self.record["id"])
+        turn = Turn(process, streams, self._master)
         if self.options["timeout"]:
-            self._deadline = time.monotonic() + self.options["timeout"]
-        listener = sockets.listen(self.bundle_fd, "attach")
-        code = self._watch(process, streams, listener)
-        code = -1 if self._late else code
+            turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
+        return turn
+
+    def begin_again(self, log: LogWriter, started: str, restarts: int) -> Turn:
+        """The next run: what is mounted stays, and so does the document."""
+        self.plan["attach"] = False
+        self._fds = []
+        self._restarts = restarts
+        turn = self._begin(self._create_process(), log, started)
+        events.of_container(self.engine, self.record, "restart")
+        return turn
+
+    def document(self) -> dict[str, Any]:
+        """The OCI document as the runtime got it."""
+        document: dict[str, Any] = json.loads(files.read(self.bundle_fd, "config.json"))
+        return document
+
+    def until_end(self, turn: Turn) -> int:
+        """The exit code of a run, once its last byte is where it belongs."""
+        code = self.watch.until_end(turn)
         mark("  program ended")
-        streams.drain(DRAIN_SECONDS)
-        self.network.detach(self.record["id"], attachment)
+        turn.streams.drain(DRAIN_SECONDS)
+        self.network.detach(self.record["id"], self._attachment)
+        turn.close()
+        return -1 if turn.late else code
+
+    def last(self, turn: Turn, code: int, started: str) -> None:
+        """The end of a run that no other one follows."""
         self._unmount()  # what a FUSE program still has is written now
-        self._note_exit(code, started, self._error)
+        self.note_exit(code, started, turn.error)
         self._clean()
         mark("  recorded and cleaned")
-        for client in streams.clients:
-            client.tell({"kind": "exit", "code": code})
-        if not streams.clients:
-            send(self.sock, {"kind": "exit", "code": code})
+        self.watch.tell(turn, code)
 
     def _create(self) -> Process:
         """Mount, finish the document, and let the runtime create the container."""
@@ -134,6 +167,9 @@ class Supervisor:
         spec = self._finish(spec)
         files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
         mark("  root mounted, document finished")
+        return self._create_process()
+
+    def _create_process(self) -> Process:
         io = self._open_io()
         try:
             return self.runtime.create(self.record["id"], self.plan["bundle"], io)
@@ -230,76 +266,6 @@ class Supervisor:
                 os.close(fd)
         return streams
 
-    def _watch(self, process: Process, streams: Streams, listener: sockets.Socket) -> int:
-        """Pump until the first process ends; returns its exit code (128+n if a signal ended it)."""
-        pidfd = process.pidfd if process.pidfd >= 0 else os.pidfd_open(process.pid)
-        control = {self.sock.fileno(): self.sock}
-        for number in self.plan["signals"]:
-            processes.send_signal(pidfd, number)
-        ended = {server.pidfd: server for server in self._servers}
-        while True:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.register(listener.fileno(), select.POLLIN)
-            for fd in (*control, *ended):
-                poll.register(fd, select.POLLIN)
-            for fd, events in streams.interest().items():
-                poll.register(fd, events)
-            for fd, events in poll.poll(self._timeout()):
-                if fd == listener.fileno():
-                    self._accept(listener, control, streams)
-                elif fd in control:
-                    self._command(control, fd, pidfd, streams)
-                elif fd == pidfd:
-                    return processes.exit_code(process.pid)
-                elif fd in ended:
-                    processes.send_signal(pidfd, 9)  # there is nothing left to read or write
-                    server = ended.pop(fd)
-                    self._error = f"{server.name} ended: {server.complaint() or 'nobody knows why'}"
-                else:
-                    streams.handle(fd, events)
-            self._check_deadline(pidfd)
-
-    def _timeout(self) -> int | None:
-        if self._deadline is None:
-            return None
-        return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
-
-    def _check_deadline(self, pidfd: int) -> None:
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._deadline, self._late = None, True
-            processes.send_signal(pidfd, 9)
-
-    def _accept(
-        self, listener: sockets.Socket, control: dict[int, sockets.Socket], streams: Streams
-    ) -> None:
-        sock = sockets.accept(listener)
-        control[sock.fileno()] = sock
-
-    def _command(
-        self, control: dict[int, sockets.Socket], fd: int, pidfd: int, streams: Streams
-    ) -> None:
-        """A message of the command or of an attached client."""
-        sock = control[fd]
-        message, fds = receive(sock, 3)
-        if message is None:
-            del control[fd]
-            for client in [c for c in streams.clients if c.sock is sock]:
-                streams.clients.remove(client)
-                client.close()
-            return
-        kind = message["kind"]
-        if kind == "signal":
-            processes.send_signal(pidfd, message["number"])
-        elif kind == "resize" and self.tty:
-            terminal.set_size(self._master, message["rows"], message["columns"])
-        elif kind == "root":
-            root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
-            send(sock, {"kind": "root"}, [root])
-            os.close(root)
-        elif kind == "attach":
-            streams.clients.append(Client(sock, fds, message["stdin"] and streams.stdin >= 0))
-
     def _note_run(self, process: Process, started: str) -> None:
         run = {
             "boot": processes.boot_id(),
@@ -308,28 +274,38 @@ class Supervisor:
             "monitor": os.getpid(),
             "monitor_start_time": processes.start_time(os.getpid()),
             "started": started,
+            "restarts": self._restarts,
         }
         files.write_atomic(self.dir_fd, "run.json", json.dumps(run).encode(), sync=False)
+        if not self.options["rm"]:  # for who watches over it: see model.units
+            pid = f"{os.getpid()}\n".encode()
+            files.write_atomic(self.bundle_fd, "monitor.pid", pid, sync=False)
 
-    def _note_exit(self, code: int, started: str, error: str = "") -> None:
+    def note_exit(
+        self, code: int, started: str, error: str = "", *, restarting: bool = False
+    ) -> None:
+        """Write down how a run ended, and whether this monitor will start another one."""
         ended: Exit = {
             "code": code,
             "finished": stamp(time.time_ns()),
             "started": started,
             "oom": False,
             "error": error,
+            "restarting": restarting,
+            "restarts": self._restarts,
         }
+        events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
         try:
             data = json.dumps(ended).encode()
             files.write_atomic(self.dir_fd, "exit.json", data, sync=not self.options["rm"])
         except OSError:  # a full disk: the missing record says that the end is unknown
             return
 
-    def _failed(self, error: BaseException, started: str) -> None:
+    def failed(self, error: BaseException, started: str) -> None:
         """The container could not be started: its record says so, and with --rm it is gone."""
         code = error.exit_status if isinstance(error, SampanError) else 125
         if not self.options["rm"]:
-            self._note_exit(code, started, str(error))
+            self.note_exit(code, started, str(error))
         self._clean()
 
     def _unmount(self) -> None:
@@ -344,7 +320,7 @@ class Supervisor:
         if not self.options["rm"]:
             for name in ("rootfs", "etc", PLACE):
                 files.remove_directory(self.bundle_fd, name)
-            for name in ("config.json", "attach"):
+            for name in ("config.json", "attach", "monitor.pid"):
                 files.unlink(self.bundle_fd, name)
             return
         storage: StorageDriver = self.engine.driver("storage", self.record["storage"]["driver"])
@@ -352,6 +328,7 @@ class Supervisor:
         for driver, key in snapshots(self.options["mounts"]):
             self.engine.driver("storage", driver).remove(key)
         self.engine.containers.remove(self.record["id"], self.record["name"])
+        events.of_container(self.engine, self.record, "remove")
         if names := volumes(self.options["mounts"]):
             from sampan.engine.volumes import drop
 

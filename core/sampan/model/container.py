@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class RunOptions(TypedDict):
@@ -62,6 +62,9 @@ class RunOptions(TypedDict):
     stop_timeout: int
     log_driver: str
     log_options: dict[str, str]
+    restart: str  # no, always, on-failure, unless-stopped
+    restart_max: int  # how often on-failure starts again; 0 is without end
+    health: NotRequired[dict[str, Any]]  # sampan.engine.health; missing without a check
 
 
 class _Optional(TypedDict, total=False):
@@ -93,6 +96,8 @@ class Exit(TypedDict):
     started: str
     oom: bool
     error: str
+    restarting: bool  # its monitor waits to start it again
+    restarts: int  # runs before this one that the restart policy followed
 
 
 class Run(TypedDict):
@@ -104,3 +109,4 @@ class Run(TypedDict):
     monitor: int
     monitor_start_time: int
     started: str
+    restarts: int

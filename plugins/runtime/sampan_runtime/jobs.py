@@ -108,6 +108,7 @@ def _join(
     job: dict[str, Any], io: Io, report: sockets.Socket, program_filter: bytes | None
 ) -> None:
     """The joining process stays as the parent, outside the pid namespace, and hands on the exit status."""
+    processes.die_with_parent()
     inner = _enter_and_fork(job["target"], job["started"])
     if inner == 0:
         process = job["process"]
