@@ -119,7 +119,7 @@ def _join(
             peer = console.open_console(root, io.console, process.get("consoleSize"), bind=False)
             os.close(root)
         _become(process, io, peer, report, program_filter)
-    report.close()
+    libc.close_range(0)  # the report among them: it tells by its end that the program is executed
     os._exit(processes.exit_code(inner))
 
 
