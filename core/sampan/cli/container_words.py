@@ -178,9 +178,12 @@ def log_options(words: list[str]) -> dict[str, str]:
     for name, value in chosen.items():
         if name == "max-size":
             sizes.decimal_size(value, "log option max-size")
-        elif name != "tag" and (name, value) != ("max-file", "1"):
+        elif name == "max-file":
+            if not (value.isascii() and value.isdigit() and 0 < int(value) < 1000):
+                raise UsageError(f"invalid log option max-file={value}", "", "a number above 0")
+        elif name != "tag":
             raise UnsupportedError(
-                f"log option {name}={value} is not supported", "", "known: max-size, tag"
+                f"log option {name}={value} is not supported", "", "known: max-size, max-file, tag"
             )
     return chosen
 

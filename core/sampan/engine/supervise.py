@@ -78,8 +78,7 @@ class Supervisor:
 
     def run(self) -> None:
         """All runs of the container, one after another while its restart policy wants another one."""
-        limit = decimal_size(self.options["log_options"].get("max-size", "0"), "max-size")
-        log = LogWriter(self.dir_fd, self.options["log_driver"], limit)
+        log = self._open_log()
         started = stamp(time.time_ns())
         try:
             process = self._create()
@@ -103,6 +102,13 @@ class Supervisor:
             from sampan.engine.again import turns
 
             turns(self, turn, log, started)
+
+    def _open_log(self) -> LogWriter:
+        given = self.options["log_options"]
+        limit = decimal_size(given.get("max-size", "0"), "max-size")
+        return LogWriter(
+            self.dir_fd, self.options["log_driver"], limit, int(given.get("max-file", "1"))
+        )
 
     def _begin(self, process: Process, log: LogWriter, started: str) -> Turn:
         """Connect the created container and let its program run."""
