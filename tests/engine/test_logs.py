@@ -45,6 +45,7 @@ def read(place: Path, tail: int = -1) -> list[Piece]:
     log = Files(fd, "c")
     parsed = [parse_record(line) for line in log.lines(tail)]
     assert list(log.more()) == []
+    log.close()
     os.close(fd)
     assert None not in parsed
     return [record[1:] for record in parsed if record is not None]
@@ -292,6 +293,7 @@ def test_a_follower_loses_nothing_that_was_kept(tmp_path: Path) -> None:
             assert record is not None
             found.append(record[2].rstrip(b"\n"))
     assert found == wanted
+    log.close()
     os.close(directory)
 
 

@@ -85,6 +85,10 @@ class Files:
             self._fds = [newer]
             os.close(fd)
 
+    def close(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
     def _rest(self, fd: int) -> Iterator[bytes]:
         """The records from where the descriptor stands; an unfinished one is kept for the next time."""
         while chunk := os.read(fd, 1 << 20):
