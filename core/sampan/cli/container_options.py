@@ -8,7 +8,7 @@ from sampan.cli import container_words as words
 from sampan.cli import refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
 from sampan.errors import UsageError
-from sampan.model import names, options, restart, sizes
+from sampan.model import isolation, names, options, restart, sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ SHARED = [
     Option("--attach -a", LIST, "Attach to stdin, stdout or stderr", "STREAM"),
     Option("--cap-add", LIST, "Add a capability", "NAME"),
     Option("--cap-drop", LIST, "Drop a capability", "NAME"),
+    Option("--cgroupns", help="private, host or container:NAME", metavar="MODE"),
     Option("--cidfile", help="Write the container's id to a file", metavar="FILE"),
     Option("--conmon-pidfile", help="Write the monitor's pid to a file", metavar="FILE"),
     Option("--device", LIST, "Give the container a device of the host", "HOST[:CONTAINER][:rwm]"),
@@ -65,19 +66,24 @@ SHARED = [
     Option("--init", FLAG, "Run an init inside that forwards signals and reaps processes"),
     Option("--init-path", help="The init program of the host", metavar="PATH"),
     Option("--interactive -i", FLAG, "Keep stdin open"),
-    Option("--ipc", help="private, shareable or none (without /dev/shm)", metavar="MODE"),
+    Option(
+        "--ipc",
+        help="private, shareable, none (without /dev/shm), host or container:NAME",
+        metavar="MODE",
+    ),
     Option("--label -l", LIST, "Set a label", "KEY=VALUE"),
     Option("--label-file", LIST, "Read labels from a file", "FILE"),
     Option("--log-driver", help="How output is kept: k8s-file, json-file or none", metavar="NAME"),
     Option("--log-opt", LIST, "Option of the log driver", "KEY=VALUE"),
     Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),
-    Option("--network --net", help="none or host", metavar="NAME"),
+    Option("--network --net", help="none, host or container:NAME", metavar="NAME"),
     Option("--no-healthcheck", FLAG, "Check nothing, whatever the image says"),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
     Option("--oom-score-adj", INTEGER, "Adjust the OOM score (-1000 to 1000)"),
     Option("--os", help="Operating system of the image"),
     Option("--passwd", FLAG, "Add --hostuser to /etc/passwd", default=True),
+    Option("--pid", help="private, host or container:NAME", metavar="MODE"),
     Option("--pidfile", help="Write the container's pid to a file", metavar="FILE"),
     Option("--platform", help="Platform of the image", metavar="OS/ARCH[/VARIANT]"),
     Option("--privileged", FLAG, "No masks, no seccomp, every capability of the user namespace"),
@@ -112,7 +118,12 @@ SHARED = [
     Option("--unsetenv", LIST, "Remove an environment variable", "NAME"),
     Option("--unsetenv-all", FLAG, "Remove all variables but those of the command line"),
     Option("--user -u", help="Who runs the command", metavar="USER[:GROUP]"),
-    Option("--userns", help="host, keep-id[:uid=,gid=], nomap or auto[:size=]", metavar="MODE"),
+    Option(
+        "--userns",
+        help="host, keep-id[:uid=,gid=], nomap, auto[:size=] or container:NAME",
+        metavar="MODE",
+    ),
+    Option("--uts", help="private, host or container:NAME", metavar="MODE"),
     Option("--variant", help="Variant of the image's architecture"),
     Option(
         "--volume -v", LIST, "Mount a path of the host or a volume", "[SOURCE:]TARGET[:OPTIONS]"
@@ -135,6 +146,8 @@ def build(
     network = values["network"] or settings.network or "none"
     security = words.security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)
+    uts = isolation.parse("uts", values["uts"])
+    isolation.check_hostname(values["hostname"] or "", uts)
     policy, most = restart.parse(values["restart"] or "no")
     if policy != "no" and values["rm"]:
         raise UsageError("--rm and --restart", "a container that is removed cannot be restarted")
@@ -182,7 +195,10 @@ def build(
         "devices": [words.device(word) for word in values["device"]],
         "shm_size": sizes.size(values["shm_size"], "--shm-size"),
         "network": network,
-        "ipc": words.ipc(values["ipc"] or ""),
+        "pid": isolation.parse("pid", values["pid"]),
+        "ipc": isolation.parse("ipc", values["ipc"]),
+        "uts": uts,
+        "cgroupns": isolation.parse("cgroupns", values["cgroupns"]),
         "userns": values["userns"] or "",
         "uidmap": values["uidmap"],
         "gidmap": values["gidmap"],

@@ -140,12 +140,6 @@ def user(text: str | None) -> str:
     return text or ""
 
 
-def ipc(mode: str) -> str:
-    if mode not in ("", "private", "shareable", "none") and not mode.startswith("container:"):
-        raise UnsupportedError("option --ipc is not supported", f"sampan has no {mode} mode")
-    return mode
-
-
 def groups(words: list[str]) -> list[str]:
     if "keep-groups" in words and len(words) > 1:
         raise UsageError("--group-add keep-groups", "it keeps the groups that you have, no others")

@@ -22,7 +22,6 @@ TOPICS = {
     "device-write-bps device-write-iops memory memory-reservation memory-swap memory-swappiness pids-limit",
     "published ports": "publish expose",
     "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
-    "shared namespaces": "cgroupns pid uts",
     "named id ranges": "subgidname subuidname",
     "pods": "init-ctr pod pod-id-file",
     "secrets": "secret",
@@ -41,12 +40,9 @@ SWITCHES = {
     "--env-merge": "merged variables",
 }
 SAME = {  # values that ask for what is so anyway
-    "cgroupns": ("private",),
     "cgroups": ("disabled",),
-    "pid": ("private",),
     "sdnotify": ("ignore",),
     "systemd": ("false", "true"),
-    "uts": ("private",),
 }
 NO_LIMIT = ("0", "-1", "")
 _NAMES = {name: topic for topic, names in TOPICS.items() for name in names.split()}

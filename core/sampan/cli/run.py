@@ -11,6 +11,7 @@ from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
 from sampan.engine import run as starting
 from sampan.errors import InUseError, NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.linux.marks import mark
+from sampan.model import isolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ def main(words: list[str], spawned: Spawned) -> int:
     chosen = container_options.build(
         values, arguments[1:], engine.settings, detach=values["detach"]
     )
-    if chosen["ipc"].startswith("container:"):
-        from sampan.engine.sharing import refuse
+    if isolation.shared(chosen):
+        from sampan.engine import sharing
 
-        refuse(engine, chosen)
+        sharing.settle(engine, chosen)
+        spawned = sharing.respawn(engine, spawned, chosen)
+        starting.prepare(engine, spawned)
     if values["tty"] and values["interactive"] and not os.isatty(0):
         os.write(2, NO_TTY)
     mark("options parsed, settings read")

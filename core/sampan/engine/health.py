@@ -51,7 +51,11 @@ class Check:
 
     def kill(self) -> None:
         """End it: the program that was executed leads a session, and what it started is in it."""
-        leaders = {program for helper in _children(self.pid) for program in _children(helper)}
+        leaders = {
+            program
+            for helper in processes.children(self.pid)
+            for program in processes.children(helper)
+        }
         doomed = [pid for pid in processes.every() if processes.session(pid) in leaders]
         processes.send_signal(self.pidfd, 9)
         os.waitpid(self.pid, 0)
@@ -63,14 +67,6 @@ class Check:
             if processes.session(pid) in leaders:  # the number may have gone to another one
                 processes.send_signal(fd, 9)
             os.close(fd)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return [int(word) for word in file.read().split()]
-    except OSError:
-        return []
 
 
 class Health:

@@ -17,10 +17,10 @@ from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
 from sampan.engine.watch import Turn, Watch
 from sampan.errors import SampanError
-from sampan.linux import paths, processes, sockets
+from sampan.linux import libc, paths, processes, sockets
 from sampan.linux.marks import mark
+from sampan.model import isolation, users
 from sampan.model import spec as oci
-from sampan.model import users
 from sampan.model.contract import Io
 from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
 from sampan.model.sizes import decimal_size
@@ -63,9 +63,10 @@ class Supervisor:
         self._fds = fds  # the client's stdin, stdout, stderr, then what it preserves
         self._kept = fds[3:]
         self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
-        self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
+        self.network: NetworkBackend = self.engine.network(self.options["network"])
         self._servers: list[Server] = []  # of a root that is a FUSE file system
         self._restarts = 0
+        self._shared = bool(isolation.shared(self.options))
         self._master = -1
 
     def _own_map(self) -> None:
@@ -116,6 +117,8 @@ class Supervisor:
         streams = self._streams(log)
         self._note_run(process, started)
         self.runtime.start(self.record["id"])
+        if self.options["pid"]:  # how what it has left will be known
+            self._mount_namespace = os.stat(f"/proc/{process.pid}/ns/mnt").st_ino
         turn = Turn(process, streams, self._master)
         if self.options["timeout"]:
             turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
@@ -139,6 +142,10 @@ class Supervisor:
         """The exit code of a run, once its last byte is where it belongs."""
         code = self.watch.until_end(turn)
         mark("  program ended")
+        if self.options["pid"]:
+            from sampan.engine import sharing
+
+            sharing.end_all(self._mount_namespace, {server.pid for server in self._servers})
         turn.streams.drain(DRAIN_SECONDS)
         self.network.detach(self.record["id"], self._attachment)
         turn.close()
@@ -155,6 +162,8 @@ class Supervisor:
     def _create(self) -> Process:
         """Mount, finish the document, and let the runtime create the container."""
         mark("  plan received")
+        if self.options["pid"]:  # what its processes leave behind is ours to end
+            libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
         for name in ("rootfs", "etc"):
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
@@ -163,12 +172,14 @@ class Supervisor:
             surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
+        host_network, record = self.network.namespace == "host", self.record
+        if self._shared:
+            from sampan.engine import sharing
+
+            host_network, record = sharing.network_of(self.engine, record)
+            sharing.place_shm(self.engine, self.record, self.plan["bundle"])
         surroundings.make_etc(
-            self.bundle_fd,
-            self.record,
-            spec["hostname"],
-            host_network=self.network.namespace == "host",
-            owner=self._owner,
+            self.bundle_fd, record, spec["hostname"], host_network=host_network, owner=self._owner
         )
         spec = self._finish(spec)
         files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
@@ -176,6 +187,12 @@ class Supervisor:
         return self._create_process()
 
     def _create_process(self) -> Process:
+        if self._shared:
+            from sampan.engine import sharing
+
+            spec = sharing.fill_in(self.engine, self.record, self.document())
+            data = json.dumps(spec).encode()
+            files.write_atomic(self.bundle_fd, "config.json", data, sync=False)
         io = self._open_io()
         try:
             return self.runtime.create(self.record["id"], self.plan["bundle"], io)
@@ -315,7 +332,7 @@ class Supervisor:
         self._clean()
 
     def _unmount(self) -> None:
-        for name in (PLACE, "etc", "rootfs"):
+        for name in (PLACE, "shm", "etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
         while self._servers:
             self._servers.pop().end()
@@ -324,7 +341,7 @@ class Supervisor:
         """Remove the bundle; with --rm the container too."""
         self._unmount()
         if not self.options["rm"]:
-            for name in ("rootfs", "etc", PLACE):
+            for name in ("rootfs", "etc", "shm", PLACE):
                 files.remove_directory(self.bundle_fd, name)
             for name in ("config.json", "attach", "monitor.pid"):
                 files.unlink(self.bundle_fd, name)

@@ -40,6 +40,15 @@ def every() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
+def children(pid: int) -> list[int]:
+    """The pids of a process's children (of its first thread)."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
 def session(pid: int) -> int | None:
     """The session of a process; None if it is gone (proc_pid_stat(5))."""
     try:

@@ -48,9 +48,12 @@ class RunOptions(TypedDict):
     image_volume: str  # what an image's VOLUME becomes: "anonymous", "tmpfs", "ignore"
     devices: list[dict[str, str]]
     shm_size: int
-    network: str
-    ipc: str  # "", private, shareable, none; a container is refused when it is made
-    userns: str  # as --userns has it; "" and host are the store's map
+    network: str  # a backend, or container:ID
+    pid: str  # "", host or container:ID (sampan.model.isolation), as the next three
+    ipc: str  # and private, shareable, none
+    uts: str
+    cgroupns: str
+    userns: str  # as --userns has it; "" and host are the store's map; container:ID
     uidmap: list[str]
     gidmap: list[str]
     umask: str
