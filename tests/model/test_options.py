@@ -185,7 +185,6 @@ def test_flags_that_are_not_there_yet() -> None:
         "-p=80:80",
         "-P",
         "-m=5",
-        "--pid=host",
         "--subuidname=me",
     ):
         with pytest.raises(UnsupportedError, match="is not supported"):
