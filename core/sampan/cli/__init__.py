@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VERBS = {  # name: (module, one line)
     "attach": ("attach", "Attach to the streams of a running container"),
     "commit": ("commit", "Make an image of a container's changes"),
+    "cp": ("cp", "Copy files between a container and the host"),
     "create": ("create", "Create a container without starting it"),
     "diff": ("diff", "Show what a container or image changes"),
     "events": ("events", "Show what happens to containers, images and volumes"),
@@ -57,6 +58,7 @@ CONTAINER = {  # sampan container NAME: module
     "attach": "attach",
     "checkpoint": "checkpoint",
     "commit": "commit",
+    "cp": "cp",
     "create": "create",
     "diff": "diff",
     "exec": "exec",

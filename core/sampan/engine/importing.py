@@ -47,7 +47,7 @@ def import_image(
     with engine.images.lease() as lease:
         read, close = _open(source)
         try:
-            layer = pack.pack(engine, lease, _plain(read, source), progress)
+            layer = pack.pack(engine, lease, inflated(read, source), progress)
         finally:
             close()
         size = pack.unpack(engine, [layer], tell)
@@ -111,7 +111,7 @@ def _download(url: str) -> tuple[Callable[[], bytes], Callable[[], object]]:
     return read, answer.close
 
 
-def _plain(read: Callable[[], bytes], source: str) -> Callable[[], bytes]:
+def inflated(read: Callable[[], bytes], source: str) -> Callable[[], bytes]:
     """Chunks of CHUNK bytes of the archive itself."""
     head = b""
     while len(head) < len(ZSTD) and (more := read()):
