@@ -143,6 +143,7 @@ def status_of(container: Container) -> str:
     now = time.time()
     if container.live and container.run:
         health = f" ({container.health})" if container.health else ""
+        health = " (Paused)" if container.state == "paused" else health
         return f"Up {times.span(now - times.parse(container.run['started']))}{health}"
     if container.exit:
         code = container.exit["code"]

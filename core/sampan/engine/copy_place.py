@@ -62,7 +62,7 @@ class Place:
     def child(self, produce: Callable[[int, int], object]) -> mounted.Reading:
         """A child that has the place's root: `produce(root, out)`."""
         if self.container is not None:
-            return reached.inside(self.engine, self.container, produce)
+            return reached.inside(self.engine, self.container, self._full, produce)
 
         def on_host(out: int) -> None:
             processes.die_with_parent()

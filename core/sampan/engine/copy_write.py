@@ -217,6 +217,6 @@ class _Applier(apply.Applier):
             shown = "/" + os.fsdecode(entry.name)
             raise InUseError(
                 f'{WHAT}: error creating "{shown}"',
-                "file exists",
+                "a file and a directory do not replace each other: file exists",
                 "--overwrite lets a directory replace a file, and a file a directory",
             )

@@ -115,11 +115,11 @@ def _expect_started(report: sockets.Socket, pid: int) -> None:
 
 def _running(engine: Engine, word: str) -> Container:
     container = engine.containers.get(word)
-    if not container.live:
+    if container.state != "running":
         raise InUseError(
             f"cannot exec in container {container.id[:12]}",
             f"container state improper: it is {container.state}, and must be running",
-            f"sampan start {word}",
+            f"sampan {'unpause' if container.state == 'paused' else 'start'} {word}",
         )
     engine.driver("runtime", container.record["runtime"])  # loaded before the namespaces are joined
     return container

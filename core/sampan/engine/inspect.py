@@ -70,13 +70,13 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
 
 def _state(engine: Engine, container: Container) -> dict[str, Any]:
     run, ended = container.run, container.exit
-    stopping = container.state == "running" and is_stopping(engine, container)
+    stopping = container.live and is_stopping(engine, container)
     code = ended["code"] if ended else 0
     return {
         "OciVersion": "1.0.2",
         "Status": "stopping" if stopping else container.state,
-        "Running": container.state == "running" and not stopping,
-        "Paused": False,
+        "Running": container.live and not stopping,
+        "Paused": container.state == "paused",
         "Restarting": container.state == "restarting",
         "OOMKilled": bool(ended and ended["oom"]),
         "Dead": False,

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sampan.engine import Engine
+    from sampan.model.mounts import Mount
     from sampan.store.containers import Container
 
 
 def inside(
-    engine: Engine, container: Container, produce: Callable[[int, int], object]
+    engine: Engine, container: Container, path: str, produce: Callable[[int, int], object]
 ) -> mounted.Reading:
-    """A child that has the container's root: `produce(root, out)`.
+    """A child that has the container's root, for what is at `path`: `produce(root, out)`.
 
     Its ids are those that the container sees if it is running or has no map of its own, else the store's.
     """
@@ -41,7 +42,7 @@ def inside(
     snapshot = prepare_again(engine, container.record)
 
     def with_volumes(roots: list[int], out: int) -> None:
-        _mount_volumes(engine, container, roots[0])
+        _mount_volumes(engine, container, path, roots[0])
         produce(roots[0], out)
 
     return mounted.snapshots(engine, [snapshot], with_volumes)
@@ -69,10 +70,20 @@ def _running(container: Container, produce: Callable[[int, int], object]) -> mou
     return reading
 
 
-def _mount_volumes(engine: Engine, container: Container, root: int) -> None:
-    """Mount the volumes and paths of the host on the tree `root`, a directory before what lies in it."""
+def _needed(mounted: list[Mount], path: str) -> list[Mount]:
+    """A directory before what lies in it; of those around the path only the innermost, for each makes mount points."""
+    ordered = sorted(mounted, key=lambda mount: mount["destination"].rstrip("/").count("/"))
+    around = [m for m in ordered if f"{path}/".startswith(f"{m['destination'].rstrip('/')}/")]
+    if not around:  # a link of the container may lead to any of them
+        return ordered
+    below = [m for m in ordered if m["destination"].startswith(f"{path.rstrip('/')}/")]
+    return [around[-1], *below]
+
+
+def _mount_volumes(engine: Engine, container: Container, path: str, root: int) -> None:
+    """Mount the volumes and paths of the host on the tree `root`."""
     wanted = [m for m in container.record["options"]["mounts"] if m["type"] in ("bind", "volume")]
-    for mount in sorted(wanted, key=lambda mount: mount["destination"].rstrip("/").count("/")):
+    for mount in _needed(wanted, path):
         if mount["type"] == "bind":
             tree = mounts.clone_path(mount["source"])
         else:

@@ -63,6 +63,10 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
     pidfd = _first_process(container)
     if pidfd is None:
         return container_id
+    if container.state == "paused":  # what stands still hears no signal
+        from sampan.engine.freezing import resume
+
+        resume(engine, container)
     _note_stopped(engine, container)
     chosen = container.record["options"]
     grace = chosen["stop_timeout"] if timeout is None else timeout

@@ -350,6 +350,7 @@ class Supervisor:
         storage.remove(self.record["storage"]["key"])
         for driver, key in snapshots(self.options["mounts"]):
             self.engine.driver("storage", driver).remove(key)
+        self.record = json.loads(files.read(self.dir_fd, "record.json"))  # it may have another name
         self.engine.containers.remove(self.record["id"], self.record["name"])
         events.of_container(self.engine, self.record, "remove")
         if names := volumes(self.options["mounts"]):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 HEALTH = "health.json"
+PAUSED = "paused"  # in the run directory: `started` of the run that is paused
 STOPPED = "stopped"  # `started` of the run that the user ended: no restart policy brings it back
 SHAPES: dict[str, dict[str, Any]] = {  # what must be there: {key: type, or the shape of an object}
     "record.json": {
@@ -63,8 +64,8 @@ class NameTakenError(InUseError):
 class Container:
     """A record with what is known of its state.
 
-    state: created, running, restarting or exited; exit.code is None when nobody saw the end.
-    run is there while a monitor is at work: running or restarting.
+    state: created, running, paused, restarting or exited; exit.code is None when nobody saw the end.
+    run is there while a monitor is at work: running, paused or restarting.
     """
 
     __slots__ = ("exit", "health", "record", "run", "state", "stopped")
@@ -224,7 +225,7 @@ class ContainerStore:
         recorded = bool(run and ended and ended["started"] == run["started"])
         if run and run["boot"] == processes.boot_id():
             if processes.start_time(run["pid"]) == run["start_time"]:
-                container = Container(record, "running", run, None)
+                container = Container(record, self._running_state(run, container_id), run, None)
                 if "health" in record["options"]:
                     container.health = (self.health(container_id) or {}).get("Status", "")
                 return container
@@ -252,6 +253,14 @@ class ContainerStore:
         if record["options"]["restart"] == "unless-stopped" and ended:
             container.stopped = self.stopped_run(container_id) == ended["started"]
         return container
+
+    def _running_state(self, run: Run, container_id: str) -> str:
+        """running, or paused if the note of a pause is of this run."""
+        try:
+            noted = files.read(self.run_fd, f"{container_id}/{PAUSED}", 64).decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return "running"
+        return "paused" if noted == run["started"] else "running"
 
     def stopped_run(self, container_id: str) -> str:
         """When the run that the user ended last had started; "" if there is none."""
