@@ -46,6 +46,7 @@ VERBS = {  # name: (module, one line)
     "tag": ("tag", "Give an image another name"),
     "unshare": ("unshare", "Run a command in the store's user namespace"),
     "untag": ("untag", "Take names from an image"),
+    "update": ("update", "Change the limits of containers"),
     "version": ("version", "Show the version"),
     "volume": ("volume", "Manage volumes"),
     "wait": ("wait", "Wait until containers end"),
@@ -70,6 +71,7 @@ CONTAINER = {  # sampan container NAME: module
     "run": "run",
     "start": "start",
     "stop": "stop",
+    "update": "update",
     "wait": "wait",
 }
 MONITORED = ("run", "start", "restart")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.cli import container_words as words
-from sampan.cli import refused
+from sampan.cli import limit_options, refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
 from sampan.model import names, options, sizes
 
@@ -100,7 +100,8 @@ SHARED = [
 
 
 def all_options(more: list[Option]) -> list[Option]:
-    return sorted([*SHARED, *more, *refused.OPTIONS], key=lambda option: option.names[0])
+    shared = [*SHARED, *limit_options.OPTIONS, *limit_options.PLACES, *refused.OPTIONS]
+    return sorted([*shared, *more], key=lambda option: option.names[0])
 
 
 def build(
@@ -108,6 +109,7 @@ def build(
 ) -> RunOptions:
     """RunOptions from the parsed flags."""
     refused.refuse(values, limits=settings.limits, network=values["network"])
+    places = limit_options.limits(values)
     network = values["network"] or settings.network or "none"
     security = words.security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)
@@ -168,6 +170,9 @@ def build(
         "stop_timeout": values["stop_timeout"],
         "log_driver": words.log_driver(values["log_driver"] or settings.log_driver),
         "log_options": words.log_options(values["log_opt"]),
+        "resources": places["resources"],
+        "cgroups": places["cgroups"],
+        "cgroup_parent": places["cgroup_parent"],
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.engine import idmaps, messages, terminal
+from sampan.engine import idmaps, limits, messages, terminal
 from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import libc, paths, processes, sockets
 from sampan.model import spec as oci
@@ -59,6 +59,7 @@ def execute(engine: Engine, word: str, chosen: ExecOptions) -> Joined:
         ours.close()
         console.close()
         _child(engine, container, chosen, theirs, their_console)
+    limits.join(engine, container, pid, ours)
     theirs.close()
     their_console.close()
     answer, _ = messages.receive(ours)
@@ -85,6 +86,7 @@ def _child(
     try:
         run = container.run
         assert run is not None
+        limits.await_joined(container, report)
         spec = engine.containers.spec(container.id)
         pidfd = processes.open_if_same(run["pid"], run["start_time"])
         if pidfd is None:

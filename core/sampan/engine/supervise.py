@@ -12,7 +12,7 @@ import select
 import time
 
 from sampan import files
-from sampan.engine import Engine, surroundings, terminal
+from sampan.engine import Engine, limits, surroundings, terminal
 from sampan.engine.logfile import LogWriter, stamp
 from sampan.engine.messages import receive, send
 from sampan.engine.streams import Client, Streams
@@ -66,6 +66,7 @@ class Supervisor:
         self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
         self._servers: list[Server] = []  # of a root that is a FUSE file system
         self._error = ""
+        self._oom = False  # the kernel killed one of its processes for want of memory
         self._deadline: float | None = None
         self._late = False  # killed by --timeout, which podman tells as -1
 
@@ -104,6 +105,7 @@ class Supervisor:
         mark("  program ended")
         streams.drain(DRAIN_SECONDS)
         self.network.detach(self.record["id"], attachment)
+        self._oom = limits.ended(self.engine, self.plan)
         self._unmount()  # what a FUSE program still has is written now
         self._note_exit(code, started, self._error)
         self._clean()
@@ -124,6 +126,7 @@ class Supervisor:
             surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
+        limits.begin(self.plan, spec)
         surroundings.make_etc(
             self.bundle_fd,
             self.record,
@@ -308,6 +311,7 @@ class Supervisor:
             "monitor": os.getpid(),
             "monitor_start_time": processes.start_time(os.getpid()),
             "started": started,
+            **limits.noted(self.plan),
         }
         files.write_atomic(self.dir_fd, "run.json", json.dumps(run).encode(), sync=False)
 
@@ -316,7 +320,7 @@ class Supervisor:
             "code": code,
             "finished": stamp(time.time_ns()),
             "started": started,
-            "oom": False,
+            "oom": self._oom,
             "error": error,
         }
         try:
@@ -328,6 +332,7 @@ class Supervisor:
     def _failed(self, error: BaseException, started: str) -> None:
         """The container could not be started: its record says so, and with --rm it is gone."""
         code = error.exit_status if isinstance(error, SampanError) else 125
+        limits.ended(self.engine, self.plan)
         if not self.options["rm"]:
             self._note_exit(code, started, str(error))
         self._clean()

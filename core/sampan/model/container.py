@@ -62,6 +62,9 @@ class RunOptions(TypedDict):
     stop_timeout: int
     log_driver: str
     log_options: dict[str, str]
+    resources: dict[str, Any]  # OCI linux.resources that were asked for
+    cgroups: str  # enabled, disabled, no-conmon or split
+    cgroup_parent: str
 
 
 class _Optional(TypedDict, total=False):
@@ -71,7 +74,7 @@ class _Optional(TypedDict, total=False):
 
 
 class Record(_Optional):
-    """A container as it was created: it never changes but for its name."""
+    """A container as it was created: it never changes but for its name and its limits."""
 
     version: int
     id: str
@@ -95,7 +98,13 @@ class Exit(TypedDict):
     error: str
 
 
-class Run(TypedDict):
+class _Limited(TypedDict, total=False):
+    cgroup: str  # the directory of its processes
+    cgroup_manager: str
+    unenforced: list[str]  # controllers whose limits were asked for and are not delivered
+
+
+class Run(_Limited):
     """A run that may still be going on: processes are ours only if boot, pid and start time agree."""
 
     boot: str

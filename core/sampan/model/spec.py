@@ -99,7 +99,7 @@ def build(image: dict[str, Any], options: RunOptions, facts: Facts) -> dict[str,
                 for kind in ("pid", "ipc", "uts", "mount", "cgroup")
                 + (("network",) if facts.private_network else ())
             ],
-            "resources": {},
+            "resources": options["resources"],
             "sysctl": _sysctls(options, facts),
             **_paths(options, facts),
         },

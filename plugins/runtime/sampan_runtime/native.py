@@ -59,13 +59,20 @@ class NativeRuntime:
         flags = 0
         for namespace in spec["linux"]["namespaces"]:
             flags |= NAMESPACES[namespace["type"]]
-        pid, pidfd = libc.clone(flags)
+        place = child.open_cgroup(spec["linux"])
+        if (
+            place >= 0
+        ):  # its namespace of cgroups is made in the child, whose cgroup is then the root
+            flags &= ~libc.CLONE_NEWCGROUP
+        pid, pidfd = libc.clone(flags, place)
         if pid == 0:
             ours.close()
             report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
             job = {"bundle": bundle, "spec": spec}
             child.in_child(report, lambda: jobs.begin("init", job, io, report, program_filter))
         theirs.close()
+        if place >= 0:
+            os.close(place)
         process = Process(pid, pidfd)
         if flags & libc.CLONE_NEWUSER:
             _expect(ours, process, b"map")
