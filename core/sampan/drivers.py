@@ -185,21 +185,55 @@ class Runtime(Protocol):
 
 
 class CgroupManager(Protocol):
-    """Resource control. Methods that can't deliver raise UnsupportedError naming the controller."""
+    """Where a container's processes are counted and limited: a directory of cgroup version 2.
+
+    A cgroup is named by the absolute path of the directory in which the container's processes are;
+    "" is none.  resources are OCI's `linux.resources`; `sampan.model.cgroup_files` makes files of them.
+    `create`, `join` and `update` are called as the user, in the command; the others also inside
+    a user namespace, in the container's monitor.  A limit that cannot be delivered is an
+    UnsupportedError that names the controller and what an administrator can do.
+    """
 
     name: str
+    advice: str  # what would deliver the controllers that are missing
 
-    def create(self, container: str, resources: Mapping[str, Any]) -> str: ...
+    def controllers(self) -> frozenset[str]:
+        """Of cpu, cpuset, io, memory and pids those that can be limited here and now."""
+        ...
 
-    def enter(self, cgroup: str, pid: int) -> None: ...
+    def create(
+        self, container: str, resources: Mapping[str, Any], monitor: int, options: Mapping[str, Any]
+    ) -> str:
+        """A cgroup for one run. It is empty: the runtime puts the first process in it.
+
+        monitor: the pid of the container's monitor, which may be placed too.
+        options: `parent` (--cgroup-parent) and `mode` (--cgroups).
+        """
+        ...
+
+    def join(self, cgroup: str, pid: int) -> None:
+        """Move one more process of the user (`exec`) into the cgroup."""
+        ...
 
     def update(self, cgroup: str, resources: Mapping[str, Any]) -> None: ...
 
-    def stats(self, cgroup: str) -> dict[str, Any]: ...
+    def stats(self, cgroup: str) -> dict[str, Any]:
+        """The kernel's figures: {"memory": {"current": bytes, "max": bytes or None}, "cpu": {"usage_usec": n},
+        "pids": {"current": n, "max": n or None}, "io": {"read_bytes": n, "write_bytes": n}, "oom_kills": n}.
+        """
+        ...
 
-    def kill(self, cgroup: str) -> None: ...
+    def freeze(self, cgroup: str, frozen: bool) -> None:
+        """Returns when every process stands still, or goes on."""
+        ...
 
-    def remove(self, cgroup: str) -> None: ...
+    def kill(self, cgroup: str) -> None:
+        """End every process at once. A cgroup that is gone is no error."""
+        ...
+
+    def remove(self, cgroup: str) -> None:
+        """Remove the cgroup, in which no process is. One that is gone is no error."""
+        ...
 
 
 class BuildRequest(NamedTuple):

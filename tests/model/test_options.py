@@ -181,10 +181,8 @@ def test_any_command_line_is_read_or_refused(words: list[str]) -> None:
 
 def test_flags_that_are_not_there_yet() -> None:
     for word in (
-        "--memory=1g",
         "-p=80:80",
         "-P",
-        "-m=5",
         "--subuidname=me",
     ):
         with pytest.raises(UnsupportedError, match="is not supported"):

@@ -76,7 +76,8 @@ def test_always_keeps_files_streams_and_log(sampan: Sampan, policy: str) -> None
 def test_stop_while_it_waits(sampan: Sampan) -> None:
     """Between two runs: `ps` says Restarting, `stop` does not wait for the next one, `rm` wants force."""
     sampan.text("run", "-d", "--name", "c", "--restart", "always", BUSYBOX, "sh", "-c", "exit 7")
-    assert until(lambda: status(sampan, "c").startswith("Restarting (7)"))
+    assert until(lambda: json.loads(sampan.text("inspect", "c"))[0]["RestartCount"] >= 4)
+    assert until(lambda: status(sampan, "c").startswith("Restarting (7)"))  # for 1.6 s
     assert sampan.state("c")["Restarting"] is True
     assert "c" in sampan.text("ps", "--format", "{{.Names}}")
     assert sampan("exec", "c", "true").returncode == 125

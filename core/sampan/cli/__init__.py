@@ -56,6 +56,7 @@ VERBS = {  # name: (module, one line)
     "unpause": ("unpause", "Let paused containers go on"),
     "unshare": ("unshare", "Run a command in the store's user namespace"),
     "untag": ("untag", "Take names from an image"),
+    "update": ("update", "Change the limits of containers"),
     "version": ("version", "Show the version"),
     "volume": ("volume", "Manage volumes"),
     "wait": ("wait", "Wait until containers end"),
@@ -89,6 +90,7 @@ CONTAINER = {  # sampan container NAME: module
     "stop": "stop",
     "top": "top",
     "unpause": "unpause",
+    "update": "update",
     "wait": "wait",
 }
 MONITORED = ("run", "start", "restart")

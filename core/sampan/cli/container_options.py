@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.cli import container_words as words
-from sampan.cli import refused
+from sampan.cli import limit_options, refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
 from sampan.errors import UsageError
 from sampan.model import isolation, names, options, restart, sizes
@@ -135,7 +135,8 @@ SHARED = [
 
 
 def all_options(more: list[Option]) -> list[Option]:
-    return sorted([*SHARED, *more, *refused.OPTIONS], key=lambda option: option.names[0])
+    shared = [*SHARED, *limit_options.OPTIONS, *limit_options.PLACES, *refused.OPTIONS]
+    return sorted([*shared, *more], key=lambda option: option.names[0])
 
 
 def build(
@@ -143,6 +144,7 @@ def build(
 ) -> RunOptions:
     """RunOptions from the parsed flags."""
     refused.refuse(values, limits=settings.limits, network=values["network"])
+    places = limit_options.limits(values)
     network = values["network"] or settings.network or "none"
     security = words.security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)
@@ -214,6 +216,9 @@ def build(
         "restart": policy,
         "restart_max": most,
         **words.health(values),
+        "resources": places["resources"],
+        "cgroups": places["cgroups"],
+        "cgroup_parent": places["cgroup_parent"],
     }
 
 

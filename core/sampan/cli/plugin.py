@@ -90,10 +90,12 @@ def rows(engine: Engine) -> list[dict[str, Any]]:
 
 def selected(engine: Engine) -> dict[str, str]:
     """The driver of each concern that a new container gets."""
+    from sampan.engine import limits
+
     settings = engine.settings
     return {
         "storage": engine.storage.name,
         "network": settings.network or "none",
         "runtime": settings.runtime,
-        "cgroup": "none" if settings.cgroup_manager == "auto" else settings.cgroup_manager,
+        "cgroup": limits.manager_name(engine),
     }

@@ -15,11 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LIMITS = "resource limits"
+LIMITS = "real-time limits and device rules"
 TOPICS = {
-    LIMITS: "blkio-weight blkio-weight-device cgroup-conf cgroup-parent cgroups cpu-period cpu-quota cpu-rt-period "
-    "cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems device-cgroup-rule device-read-bps device-read-iops "
-    "device-write-bps device-write-iops memory memory-reservation memory-swap memory-swappiness pids-limit",
+    LIMITS: "cpu-rt-period cpu-rt-runtime device-cgroup-rule",
     "published ports": "publish expose",
     "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
     "named id ranges": "subgidname subuidname",
@@ -35,18 +33,16 @@ TOPICS = {
 }  # fmt: skip
 SWITCHES = {
     "--publish-all -P": "published ports",
-    "--oom-kill-disable": LIMITS,
     "--rootfs": "containers without an image",
     "--env-merge": "merged variables",
 }
 SAME = {  # values that ask for what is so anyway
-    "cgroups": ("disabled",),
     "sdnotify": ("ignore",),
     "systemd": ("false", "true"),
 }
 NO_LIMIT = ("0", "-1", "")
 _NAMES = {name: topic for topic, names in TOPICS.items() for name in names.split()}
-_SHORT = {"memory": " -m", "publish": " -p", "cpu-shares": ""}
+_SHORT = {"publish": " -p"}
 OPTIONS = [
     *(Option(f"--{name}{_SHORT.get(name, '')}", LIST, f"(no {topic} yet)") for name, topic in _NAMES.items()),
     *(Option(names, FLAG, f"(no {topic} yet)") for names, topic in SWITCHES.items()),
@@ -91,12 +87,7 @@ def _limit(name: str, given: list[str], limits: str, told: bool) -> bool:
             'limits = "best-effort" in sampan.toml makes this a warning',
         )
     if not told:
-        unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-        _warn(
-            "Resource limits are not supported and ignored on cgroups V1 rootless systems"
-            if not unified
-            else "Resource limits are ignored: sampan has none yet"
-        )
+        _warn(f"Resource limits are ignored: sampan has no {LIMITS} yet")
     return True
 
 

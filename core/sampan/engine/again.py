@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from sampan.engine import events, idmaps
+from sampan.engine import events, idmaps, limits
 from sampan.engine.health import Health, begin
 from sampan.engine.logfile import stamp
 from sampan.linux import processes
@@ -78,7 +78,14 @@ class _Checks:
             life.dir_fd,
             config,
             lambda words, out: begin(
-                life.runtime, turn.process, born, spec, words, out, enter if nested else None
+                life.runtime,
+                turn.process,
+                born,
+                spec,
+                words,
+                out,
+                lambda: limits.enter(life.engine, life.plan),
+                enter if nested else None,
             ),
             self._changed,
         )

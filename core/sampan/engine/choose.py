@@ -41,6 +41,14 @@ def choices(engine: Engine) -> dict[str, dict[str, Any]]:
 
 
 def _probe(engine: Engine, concern: str) -> dict[str, Any]:
+    choice = probed(engine, concern)
+    recorded = {**choices(engine), concern: choice}
+    files.write_atomic(engine.root_fd, CHOICES, json.dumps(recorded, indent=1).encode(), sync=False)
+    return choice
+
+
+def probed(engine: Engine, concern: str) -> dict[str, Any]:
+    """What the probes say now: {driver, reasons}; nothing is recorded."""
     reasons: dict[str, str] = {}
     usable: list[tuple[int, str]] = []
     for name in engine.plugins.names(concern):
@@ -53,7 +61,4 @@ def _probe(engine: Engine, concern: str) -> dict[str, Any]:
         raise UnsupportedError(
             f"no {concern} driver works here", told, "sampan plugin ls shows them"
         )
-    choice = {"driver": max(usable)[1], "reasons": reasons}
-    recorded = {**choices(engine), concern: choice}
-    files.write_atomic(engine.root_fd, CHOICES, json.dumps(recorded, indent=1).encode(), sync=False)
-    return choice
+    return {"driver": max(usable)[1], "reasons": reasons}

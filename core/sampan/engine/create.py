@@ -7,6 +7,7 @@ import resource
 import time
 
 from sampan import __version__
+from sampan.engine import limits
 from sampan.engine.logfile import stamp
 from sampan.errors import InUseError, UnsupportedError
 from sampan.linux import userns
@@ -41,6 +42,7 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
 
     A name that is ours to choose may be taken by somebody who creates at the same moment: then by another one.
     """
+    limits.check(engine, chosen)
     if sync:
         from sampan.engine import tidy
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.engine import idmaps, messages, terminal
+from sampan.engine import idmaps, limits, messages, terminal
 from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import libc, paths, processes, sockets
 from sampan.model import spec as oci
@@ -52,6 +52,7 @@ def execute(engine: Engine, word: str, chosen: ExecOptions) -> Joined:
         ours.close()
         console.close()
         _child(engine, container, chosen, theirs, their_console)
+    limits.join(engine, container, pid, ours)
     theirs.close()
     their_console.close()
     _expect_started(ours, pid)
@@ -79,6 +80,7 @@ def execute_detached(engine: Engine, word: str, chosen: ExecOptions) -> str:
             _discard(console)
         console.close()
         _child(engine, container, {**chosen, "stdin": False}, theirs, their_console)
+    limits.join(engine, container, pid, ours)
     theirs.close()
     _expect_started(ours, pid)
     return os.urandom(32).hex()
@@ -136,6 +138,7 @@ def _child(
     try:
         run = container.run
         assert run is not None
+        limits.await_joined(container, report)
         spec = engine.containers.spec(container.id)
         pidfd = processes.open_if_same(run["pid"], run["start_time"])
         if pidfd is None:

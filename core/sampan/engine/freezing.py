@@ -1,7 +1,7 @@
 """pause and unpause: a container's processes stand still until somebody lets them go on.
 
-Without a control group they are stopped by SIGSTOP, until a look finds no new one.  A note in the run directory names
-the run that is paused, so the state is derived: with the run the pause is over.
+A control group is frozen.  Without one they are stopped by SIGSTOP, until a look finds no new one.  A note in the
+run directory names the run that is paused, so the state is derived: with the run the pause is over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sampan.store.containers import PAUSED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.drivers import CgroupManager
     from sampan.engine import Engine
     from sampan.store.containers import Container
 
@@ -32,10 +33,10 @@ def pause(engine: Engine, word: str) -> str:
     directory = files.open_directory(container.id, dir_fd=engine.containers.run_fd)
     try:  # first the note: who looks while they are being stopped sees what is meant
         files.write_atomic(directory, PAUSED, container.run["started"].encode(), sync=False)
-        hold(container)
+        hold(engine, container)
     except BaseException:
         files.unlink(directory, PAUSED)
-        release(container)
+        release(engine, container)
         raise
     finally:
         os.close(directory)
@@ -58,13 +59,28 @@ def unpause(engine: Engine, word: str) -> str:
 
 def resume(engine: Engine, container: Container) -> None:
     """Let its processes go on, and forget that they were stopped."""
-    release(container)
+    release(engine, container)
     files.unlink(engine.containers.run_fd, f"{container.id}/{PAUSED}")
 
 
-def hold(container: Container) -> None:
+def hold(engine: Engine, container: Container) -> None:
+    """By the control group if the run has one, else by SIGSTOP."""
+    if _frozen(engine, container, True):
+        return
     joined.call(container, lambda: stop_all(container))
 
 
-def release(container: Container) -> None:
+def release(engine: Engine, container: Container) -> None:
+    if _frozen(engine, container, False):
+        return
     joined.call(container, lambda: end_stop(container))
+
+
+def _frozen(engine: Engine, container: Container, wanted: bool) -> bool:
+    """Freeze or thaw the run's control group; False if it has none."""
+    cgroup = container.run.get("cgroup") if container.run else ""
+    if not cgroup or container.run is None:
+        return False
+    driver: CgroupManager = engine.driver("cgroup", container.run.get("cgroup_manager", ""))
+    driver.freeze(cgroup, wanted)
+    return True

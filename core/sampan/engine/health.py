@@ -215,11 +215,12 @@ def command(test: list[str]) -> list[str]:
 
 def begin(
     runtime: Runtime, process: Process, started: int, spec: dict[str, Any], words: list[str],
-    out: int, enter: Callable[[int], None] | None,
+    out: int, place: Callable[[], None], enter: Callable[[int], None] | None,
 ) -> int:  # fmt: skip
     """Start a command in the container, as its user and with its environment; the pid of a child to wait for.
 
-    enter: called with a pidfd of the container's first process, where it is in a user namespace of its own.
+    place: called first, to move the child to the container's cgroup.  enter: called with a pidfd of the container's
+    first process, where it is in a user namespace of its own.
     """
     pid = os.fork()
     if pid:
@@ -227,6 +228,7 @@ def begin(
     status: Any = 125
     try:
         processes.die_with_parent()
+        place()
         if enter is not None:
             pidfd = os.pidfd_open(process.pid)
             libc.setns(pidfd, libc.CLONE_NEWUSER)

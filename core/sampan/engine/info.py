@@ -6,8 +6,8 @@ import os
 import sys
 
 from sampan import __version__
-from sampan.engine import choose
-from sampan.linux import userns
+from sampan.engine import choose, limits
+from sampan.linux import cgroups, userns
 from sampan.settings import user_file
 
 TYPE_CHECKING = False
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.engine import Engine
-
-CGROUP2_MAGIC = 0x63677270
 
 
 def info(engine: Engine) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def info(engine: Engine) -> dict[str, Any]:
 
 def _host(engine: Engine) -> dict[str, Any]:
     idmap = engine.idmap
-    unified = _is_cgroup2()
+    layout = cgroups.layout()
     return {
         "arch": _platform().partition("/")[2],
         "os": "linux",
@@ -77,9 +75,10 @@ def _host(engine: Engine) -> dict[str, Any]:
         "uptime": _uptime(),
         "distribution": _distribution(),
         "buildahVersion": __version__,
-        "cgroupVersion": "v2" if unified else "v1",
-        "cgroupManager": "none",
-        "cgroupControllers": [],
+        "cgroupVersion": "v2" if layout == "v2" else "v1",
+        "cgroupLayout": layout,
+        "cgroupManager": limits.manager_name(engine),
+        "cgroupControllers": sorted(limits.manager(engine).controllers()),
         "conmon": {
             "package": f"sampan {__version__}, whose monitor stands for conmon",
             "path": sys.executable,
@@ -122,6 +121,8 @@ def _choices(engine: Engine) -> dict[str, Any]:
     }
     for concern, record in choose.choices(engine).items():
         chosen[f"auto {concern}"] = record
+    if settings.cgroup_manager == "auto":
+        chosen["auto cgroup"] = choose.probed(engine, "cgroup")
     idmap = engine.idmap
     chosen["id map"] = {
         "value": f"{idmap.count()} ids",
@@ -151,10 +152,6 @@ def _extent(extent: tuple[int, int, int]) -> dict[str, int]:
 def _platform() -> str:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     return f"linux/{machine}"
-
-
-def _is_cgroup2() -> bool:
-    return os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 
 
 def _memory(name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sampan import __version__
+from sampan.engine import limits_shown
 from sampan.engine.stop import is_stopping
 from sampan.errors import NotFoundError
 from sampan.model import options as words
@@ -56,7 +57,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "IsInfra": False,
         "LogPath": log,
         "Config": _config(container, spec),
-        "HostConfig": _host_config(container, spec, log),
+        "HostConfig": _host_config(container, spec, log) | limits_shown.shown(engine, container),
         "SampanVersion": record["engine"],
         "Engine": f"sampan {__version__}",
     }
@@ -80,6 +81,7 @@ def _state(engine: Engine, container: Container) -> dict[str, Any]:
         "Restarting": container.state == "restarting",
         "OOMKilled": bool(ended and ended["oom"]),
         "Dead": False,
+        "CgroupPath": limits_shown.cgroup_path(container),
         "Pid": run["pid"] if run else 0,
         "ConmonPid": run["monitor"] if run else 0,
         "ExitCode": -1 if code is None else code,
@@ -227,7 +229,6 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         "UTSMode": chosen["uts"] or "private",
         "UsernsMode": "private" if container.record.get("idmap") else "",
         "CgroupMode": chosen["cgroupns"] or "private",
-        "Cgroups": "disabled",
         "Init": bool(chosen["init"]),
         "OomScoreAdj": chosen["oom_score_adj"] or 0,
         "Privileged": chosen["privileged"],
@@ -248,7 +249,4 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         ],
         "MaskedPaths": spec["linux"]["maskedPaths"],
         "ReadonlyPaths": spec["linux"]["readonlyPaths"],
-        "Memory": 0,
-        "NanoCpus": 0,
-        "PidsLimit": 0,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sampan.engine import limits
 from sampan.errors import CorruptError, InUseError, NotFoundError
 from sampan.linux import userns
 
@@ -42,6 +43,7 @@ def remove(
                     exit_status=2,
                 )
             stop(engine, container_id, timeout=timeout)
+        limits.sweep(engine, container_id)
     except (NotFoundError, CorruptError):
         if not force:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from sampan.engine import limits
 from sampan.errors import InUseError
 from sampan.linux import sockets
 from sampan.model import isolation
@@ -75,6 +76,7 @@ def start(
         from sampan.engine import mounting
 
         plan["images"] = mounting.prepare(engine, record)
+    plan |= limits.place(engine, record, spawned.pid)
     spawned.send(plan, [*(attach or []), *(preserve or [])])
     return int(spawned.expect("started")["pid"])
 

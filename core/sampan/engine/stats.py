@@ -12,7 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.drivers import CgroupManager
     from sampan.engine import Engine
+    from sampan.model.container import Run
     from sampan.store.containers import Container
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -40,8 +42,25 @@ def sample(engine: Engine, container: Container) -> Sample | None:
     """None if it does not run."""
     if not container.live:
         return None
-    told = joined.call(container, lambda: _added_up(container))
+    told: dict[str, Any] | None = joined.call(container, lambda: _added_up(container))
+    if told and container.run and container.run.get("cgroup"):
+        told |= _of_cgroup(engine, container.run)
     return Sample(told) if told else None
+
+
+def _of_cgroup(engine: Engine, run: Run) -> dict[str, Any]:
+    """What the kernel has counted, of processes that are gone too."""
+    driver: CgroupManager = engine.driver("cgroup", run.get("cgroup_manager", ""))
+    told = driver.stats(run.get("cgroup", ""))
+    found = {
+        "cpu": told["cpu"]["usage_usec"] / 1e6,
+        "memory": told["memory"]["current"],
+        "limit": told["memory"]["max"] or 0,
+        "pids": told["pids"]["current"],
+        "block": [told["io"]["read_bytes"], told["io"]["write_bytes"]],
+        "moment": time.monotonic(),
+    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _added_up(container: Container) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 import time
 
 from sampan import files
-from sampan.engine import Engine, events, surroundings
+from sampan.engine import Engine, events, limits, surroundings
 from sampan.engine.logfile import LogWriter, stamp
 from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
@@ -68,6 +68,8 @@ class Supervisor:
         self._restarts = 0
         self._shared = bool(isolation.shared(self.options))
         self._master = -1
+        self._oom = False  # the kernel killed one of its processes for want of memory
+        self._oom_kills = 0
 
     def _own_map(self) -> None:
         """A container in a nested user namespace; what is made for it here belongs to its root, if it has one."""
@@ -149,10 +151,13 @@ class Supervisor:
         turn.streams.drain(DRAIN_SECONDS)
         self.network.detach(self.record["id"], self._attachment)
         turn.close()
+        kills = limits.emptied(self.engine, self.plan)
+        self._oom, self._oom_kills = kills > self._oom_kills, kills
         return -1 if turn.late else code
 
     def last(self, turn: Turn, code: int, started: str) -> None:
         """The end of a run that no other one follows."""
+        limits.removed(self.engine, self.plan)
         self._unmount()  # what a FUSE program still has is written now
         self.note_exit(code, started, turn.error)
         self._clean()
@@ -178,6 +183,7 @@ class Supervisor:
 
             host_network, record = sharing.network_of(self.engine, record)
             sharing.place_shm(self.engine, self.record, self.plan["bundle"])
+        limits.begin(self.plan, spec)
         surroundings.make_etc(
             self.bundle_fd, record, spec["hostname"], host_network=host_network, owner=self._owner
         )
@@ -298,6 +304,7 @@ class Supervisor:
             "monitor_start_time": processes.start_time(os.getpid()),
             "started": started,
             "restarts": self._restarts,
+            **limits.noted(self.plan),
         }
         files.write_atomic(self.dir_fd, "run.json", json.dumps(run).encode(), sync=False)
         if not self.options["rm"]:  # for who watches over it: see model.units
@@ -312,7 +319,7 @@ class Supervisor:
             "code": code,
             "finished": stamp(time.time_ns()),
             "started": started,
-            "oom": False,
+            "oom": self._oom,
             "error": error,
             "restarting": restarting,
             "restarts": self._restarts,
@@ -327,6 +334,7 @@ class Supervisor:
     def failed(self, error: BaseException, started: str) -> None:
         """The container could not be started: its record says so, and with --rm it is gone."""
         code = error.exit_status if isinstance(error, SampanError) else 125
+        limits.removed(self.engine, self.plan)
         if not self.options["rm"]:
             self.note_exit(code, started, str(error))
         self._clean()

@@ -68,6 +68,9 @@ class RunOptions(TypedDict):
     restart: str  # no, always, on-failure, unless-stopped
     restart_max: int  # how often on-failure starts again; 0 is without end
     health: NotRequired[dict[str, Any]]  # sampan.engine.health; missing without a check
+    resources: dict[str, Any]  # OCI linux.resources that were asked for
+    cgroups: str  # enabled, disabled, no-conmon or split
+    cgroup_parent: str
 
 
 class _Optional(TypedDict, total=False):
@@ -77,7 +80,7 @@ class _Optional(TypedDict, total=False):
 
 
 class Record(_Optional):
-    """A container as it was created: it never changes but for its name."""
+    """A container as it was created: it never changes but for its name and its limits."""
 
     version: int
     id: str
@@ -103,7 +106,13 @@ class Exit(TypedDict):
     restarts: int  # runs before this one that the restart policy followed
 
 
-class Run(TypedDict):
+class _Limited(TypedDict, total=False):
+    cgroup: str  # the directory of its processes
+    cgroup_manager: str
+    unenforced: list[str]  # controllers whose limits were asked for and are not delivered
+
+
+class Run(_Limited):
     """A run that may still be going on: processes are ours only if boot, pid and start time agree."""
 
     boot: str

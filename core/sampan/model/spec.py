@@ -97,7 +97,7 @@ def build(image: dict[str, Any], options: RunOptions, facts: Facts) -> dict[str,
         "annotations": options["annotations"],
         "linux": {
             "namespaces": isolation.namespaces(options, private_network=facts.private_network),
-            "resources": {},
+            "resources": options["resources"],
             "sysctl": _sysctls(options, facts),
             **_paths(options, facts),
         },

@@ -176,6 +176,17 @@ class ContainerStore:
             if old != name:
                 files.unlink(self._names, old)
 
+    def change_limits(self, container_id: str, resources: dict[str, Any]) -> None:
+        """Give the container other limits, from its next start on."""
+        with FileLock(self._names, ".lock", "the container names"):
+            record: Record = self._read(container_id, "record.json")
+            record["options"]["resources"] = resources
+            fd = self.open(container_id)
+            try:
+                files.write_atomic(fd, "record.json", json.dumps(record).encode())
+            finally:
+                os.close(fd)
+
     def open(self, container_id: str) -> int:
         """A descriptor of the container's directory."""
         return files.open_directory(container_id, dir_fd=self.fd)

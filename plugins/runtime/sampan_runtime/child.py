@@ -12,7 +12,7 @@ from sampan.linux import sockets
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 def in_child(sock: sockets.Socket, action: Callable[[], object]) -> NoReturn:
@@ -41,6 +41,19 @@ def expect_executed(sock: sockets.Socket, pid: int) -> None:
     if data:
         os.waitpid(pid, 0)
         raise told(data)
+
+
+def open_cgroup(linux: dict[str, Any]) -> int:
+    """The directory in which the container's processes begin; -1 if the document names none."""
+    path: str = linux.get("cgroupsPath") or ""
+    if not path:
+        return -1
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SampanError(
+            f"cannot start in the cgroup {path}", error.strerror or "", "start the container again"
+        ) from None
 
 
 def place_streams(wanted: tuple[int, ...]) -> None:

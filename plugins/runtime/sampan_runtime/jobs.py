@@ -29,6 +29,8 @@ def begin(
     nested = kind == "init" and _has(job["spec"], "user")
     if nested:
         _await_map(report)
+    if kind == "init" and job["spec"]["linux"].get("cgroupsPath") and _has(job["spec"], "cgroup"):
+        libc.unshare(libc.CLONE_NEWCGROUP)
     job = {
         **job,
         "io": [io.stdin, io.stdout, io.stderr, io.console, *io.keep],

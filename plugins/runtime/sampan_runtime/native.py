@@ -49,13 +49,20 @@ class NativeRuntime:
         flags = libc.namespace_flags(
             space["type"] for space in spec["linux"]["namespaces"] if "path" not in space
         )
-        pid, pidfd = _clone(flags, _joined_pids(spec))
+        place = child.open_cgroup(spec["linux"])
+        if (
+            place >= 0
+        ):  # its namespace of cgroups is made in the child, whose cgroup is then the root
+            flags &= ~libc.CLONE_NEWCGROUP
+        pid, pidfd = _clone(flags, _joined_pids(spec), place)
         if pid == 0:
             ours.close()
             report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
             job = {"bundle": bundle, "spec": spec}
             child.in_child(report, lambda: jobs.begin("init", job, io, report, program_filter))
         theirs.close()
+        if place >= 0:
+            os.close(place)
         process = Process(pid, pidfd)
         if flags & libc.CLONE_NEWUSER:
             _expect(ours, process, b"map")
@@ -139,20 +146,20 @@ def _joined_pids(spec: dict[str, Any]) -> str:
     return ""
 
 
-def _clone(flags: int, pids: str) -> tuple[int, int]:
+def _clone(flags: int, pids: str, cgroup: int) -> tuple[int, int]:
     """Fork into new namespaces, and into the pid namespace at the path `pids`: (pid, pidfd), (0, -1) in the child.
 
     Who has set a pid namespace for its children cannot take it back (setns(2)): so a process in between
     does, and the child becomes its sister (CLONE_PARENT).
     """
     if not pids:
-        return libc.clone(flags)
+        return libc.clone(flags, cgroup)
     told, tell = os.pipe()
     between = os.fork()
     if between == 0:
         try:
             libc.setns(os.open(pids, os.O_RDONLY | os.O_CLOEXEC), libc.CLONE_NEWPID)
-            pid, _ = libc.clone(flags | libc.CLONE_PARENT)
+            pid, _ = libc.clone(flags | libc.CLONE_PARENT, cgroup)
             if pid == 0:
                 return 0, -1
             os.write(tell, b"%d" % pid)
