@@ -334,6 +334,26 @@ def test_an_archive_that_climbs(sampan: Sampan, tmp_path: Path) -> None:
     assert sampan("exec", "c", "test", "-e", "/etc/planted").returncode == 1
 
 
+def test_a_new_volume_has_the_image_s_files_too(sampan: Sampan, tmp_path: Path) -> None:
+    """Copied into before the container ever ran: the volume gets what the image has there first, as with Docker."""
+    (tmp_path / "file").write_bytes(b"x")
+    sampan.text("create", "--name", "c", "-v", "full:/etc", BUSYBOX, "true")
+    sampan.text("cp", f"{tmp_path}/file", "c:/etc")
+    point = Path(sampan.text("volume", "inspect", "--format", "{{.Mountpoint}}", "full"))
+    assert {"file", "passwd", "group"} <= set(os.listdir(point))
+    sampan.text("rm", "c")
+    sampan.text("volume", "rm", "full")
+
+
+def test_half_a_file_is_none(sampan: Sampan, tmp_path: Path) -> None:
+    start(sampan, "running", "--tmpfs", "/small:size=1m")
+    (tmp_path / "big").write_bytes(b"x" * (3 << 20))
+    result = sampan("cp", f"{tmp_path}/big", "c:/small")
+    assert result.returncode == 125 and b"no space left at small/big" in result.stderr
+    assert sampan.text("exec", "c", "ls", "-A", "/small") == ""
+    assert b"it is a device" in sampan("cp", "c:/dev/null", str(tmp_path)).stderr
+
+
 def test_with_ids_of_its_own(sampan: Sampan, tmp_path: Path) -> None:
     """--userns keep-id: in the container the copy belongs to its user, on the host to the caller."""
     (tmp_path / "file").write_bytes(b"x")

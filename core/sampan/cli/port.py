@@ -30,12 +30,10 @@ def main(words: list[str]) -> int:
         arguments.insert(0, latest_id(engine))
     if not arguments:
         raise UsageError("sampan port", "you must supply a running container name or id")
-    container = engine.containers.get(arguments[0])
+    engine.containers.get(arguments[0])
     if len(arguments) > 1:
         port, _, protocol = arguments[1].partition("/")
         if not (port.isascii() and port.isdigit()) or protocol not in ("", "tcp", "udp", "sctp"):
             raise UsageError(f"invalid port {arguments[1]!r}", "", "PORT[/tcp|udp|sctp]")
-        raise NotFoundError(
-            f"failed to find published port {port}/{protocol or 'tcp'} of {container.name}"
-        )
+        raise NotFoundError(f'failed to find published port "{port}/{protocol or "tcp"}"')
     return 0

@@ -133,7 +133,7 @@ def _row(
         "NetInput": taken.net[0], "NetOutput": taken.net[1],
         "BlockIO": f"{_size(taken.block[0])} / {_size(taken.block[1])}",
         "BlockInput": taken.block[0], "BlockOutput": taken.block[1],
-        "PIDs": taken.pids, "CPUTime": duration(taken.cpu), "UpTime": duration(lived),
+        "PIDs": taken.pids, "PIDS": taken.pids, "CPUTime": duration(taken.cpu), "UpTime": duration(lived),
         "CPUNano": int(taken.cpu * 1e9), "SystemNano": time.time_ns(), "Up": duration(lived),
     }  # fmt: skip
     return row | {

@@ -21,7 +21,7 @@ VERB = Verb(
 
 def main(words: list[str]) -> int:
     from sampan.cli.format import align, escape
-    from sampan.engine.top import COLUMNS, ps, top
+    from sampan.engine.top import CODES, COLUMNS, ps, top
 
     values, arguments = parse(VERB, words)
     if values["list_descriptors"]:
@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     if not arguments:
         raise UsageError("sampan top", "you must provide the name or id of a running container")
     name, *what = arguments
-    if what and any(word not in COLUMNS for text in what for word in text.split(",")):
+    if what and any(word not in {*COLUMNS, *CODES} for text in what for word in text.split(",")):
         print(ps(engine, name, what))
         return 0
     heading, rows = top(engine, name, what)

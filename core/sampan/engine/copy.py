@@ -45,6 +45,8 @@ def copy(
     found = source.look(choice.follow)
     if found.kind == "missing":
         raise source.missing()
+    if found.kind == "other":
+        raise UsageError(f"cannot copy {source.path}", "it is a device, a fifo or a socket")
     into = _destination(source, found, target)
     with _read(source, found, into.name, choice) as reading:
         _relay(reading, target, into, choice, progress)

@@ -7,12 +7,12 @@ import json
 import os
 import stat
 
-from sampan.engine import idmaps, mounted
+from sampan import files
+from sampan.engine import idmaps, mounted, reached
 from sampan.engine.importing import inflated
 from sampan.errors import CorruptError, InUseError, SampanError, UsageError, from_report, to_report
-from sampan.linux import paths, processes, userns
+from sampan.linux import processes, userns
 from sampan.linux.userns import IdMap
-from sampan.model import users
 from sampan.store import apply, confine, sidecar
 from sampan.store.entry import DIRECTORY, LINK, Entry, clean
 from sampan.store.tar import TarReader
@@ -119,17 +119,7 @@ class _Job:
         container = self._place.container
         if container is None or self._place.engine.idmap.single:
             return 0, 0
-        user = users.resolve(
-            container.record["options"]["user"],
-            paths.read_in_root(root, "/etc/passwd"),
-            paths.read_in_root(root, "/etc/group"),
-            [],
-            gid_count=self._idmap().gid_count(),
-        )
-        own = idmaps.of_record(container.record)
-        if own is not None and not container.live:
-            return own.outside(user.uid, user.gid)
-        return user.uid, user.gid
+        return reached.user_of(self._place.engine, container.record, root, live=container.live)
 
     def _unpack(
         self,
@@ -141,7 +131,7 @@ class _Job:
         owner: tuple[int, int] | None,
         idmap: IdMap,
     ) -> int:
-        reader: TarReader | None = None
+        applier: _Applier | None = None
         try:
             confine.isolate_network()
             aside = os.memfd_create("aside", os.MFD_CLOEXEC)
@@ -157,7 +147,7 @@ class _Job:
             if (
                 self._foreign
                 and isinstance(error, CorruptError)
-                and not (reader and reader.entries)
+                and not (applier and applier.begun)
             ):
                 error = UsageError(
                     "source must be a (compressed) tar archive when copying from stdin"
@@ -189,8 +179,10 @@ class _Applier(apply.Applier):
             whiteouts=False, what=WHAT,
         )  # fmt: skip
         self._prefix, self._owner, self._overwrite = prefix, owner, overwrite
+        self.begun = False  # an entry could be read: it is an archive
 
     def entry(self, entry: Entry, reader: TarReader) -> None:
+        self.begun = True
         name = clean(entry.name)
         if not name:
             return  # the directory itself is there already, and stays as it is
@@ -202,6 +194,13 @@ class _Applier(apply.Applier):
         if not self._overwrite:
             self._check_kind(entry)
         super().entry(entry, reader)
+
+    def _file(self, entry: Entry, parent: int, base: bytes, path: bytes, reader: TarReader) -> None:
+        try:
+            super()._file(entry, parent, base, path, reader)
+        except OSError:  # half a file is none
+            files.unlink(parent, os.fsdecode(base))
+            raise
 
     def _below(self, name: bytes) -> bytes:
         return self._prefix + b"/" + name if self._prefix else name

@@ -12,16 +12,19 @@ import sys
 from importlib.machinery import PathFinder
 
 from sampan.engine import idmaps, mounted
-from sampan.engine.volumes import driver_of
+from sampan.engine.placed import place
 from sampan.errors import InUseError
 from sampan.linux import libc, mounts, paths, processes
-from sampan.model.mounts import is_readonly
+from sampan.model import users
+from sampan.model.mounts import PLACE, is_placed, is_readonly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sampan.engine import Engine
+    from sampan.model.container import Record
+    from sampan.model.mount import Snapshot
     from sampan.model.mounts import Mount
     from sampan.store.containers import Container
 
@@ -37,15 +40,19 @@ def inside(
         return _running(container, produce)
     if container.state == "restarting":
         raise InUseError(f"cannot reach container {container.name}", "it is being restarted", "try again")  # fmt: skip
+    from sampan.engine.mounting import prepare
     from sampan.engine.run import prepare_again
 
     snapshot = prepare_again(engine, container.record)
+    images = prepare(engine, container.record)
 
-    def with_volumes(roots: list[int], out: int) -> None:
-        _mount_volumes(engine, container, path, roots[0])
+    def furnished(roots: list[int], out: int) -> None:
+        # What was opened in another mount namespace cannot be mounted here: so the engine opens it again.
+        here = type(engine)(engine.settings, engine.idmap, engine.plugins)
+        _furnish(here, container.record, path, roots[0], images)
         produce(roots[0], out)
 
-    return mounted.snapshots(engine, [snapshot], with_volumes)
+    return mounted.snapshots(engine, [snapshot], furnished)
 
 
 def _running(container: Container, produce: Callable[[int, int], object]) -> mounted.Reading:
@@ -70,31 +77,45 @@ def _running(container: Container, produce: Callable[[int, int], object]) -> mou
     return reading
 
 
-def _needed(mounted: list[Mount], path: str) -> list[Mount]:
-    """A directory before what lies in it; of those around the path only the innermost, for each makes mount points."""
-    ordered = sorted(mounted, key=lambda mount: mount["destination"].rstrip("/").count("/"))
-    around = [m for m in ordered if f"{path}/".startswith(f"{m['destination'].rstrip('/')}/")]
+def _needed(wanted: list[Mount], path: str) -> list[int]:
+    """The numbers of the mounts that concern a path, a directory before what lies in it.
+
+    Of those around the path only the innermost does: each of the others would get a mount point in it.
+    """
+    ordered = sorted(range(len(wanted)), key=lambda n: _place_of(wanted[n]).count("/"))
+    around = [n for n in ordered if f"{path}/".startswith(f"{_place_of(wanted[n])}/")]
     if not around:  # a link of the container may lead to any of them
         return ordered
-    below = [m for m in ordered if m["destination"].startswith(f"{path.rstrip('/')}/")]
-    return [around[-1], *below]
+    below = [n for n in ordered if _place_of(wanted[n]).startswith(f"{path.rstrip('/')}/")]
+    return [around[-1], *(n for n in below if n != around[-1])]
 
 
-def _mount_volumes(engine: Engine, container: Container, path: str, root: int) -> None:
-    """Mount the volumes and paths of the host on the tree `root`."""
-    wanted = [m for m in container.record["options"]["mounts"] if m["type"] in ("bind", "volume")]
-    for mount in _needed(wanted, path):
-        if mount["type"] == "bind":
-            tree = mounts.clone_path(mount["source"])
-        else:
-            volume = engine.volumes.get(mount["name"])
-            tree = driver_of(engine, volume).mount(volume)
-            os.close(volume.fd)
-            if mount["subpath"]:
-                part = paths.open_in_root(tree, mount["subpath"])
-                os.close(tree)
-                tree = mounts.clone_tree(part)
-                os.close(part)
+def _place_of(mount: Mount) -> str:
+    return str(mount["destination"]).rstrip("/")
+
+
+def _furnish(
+    engine: Engine, record: Record, path: str, root: int, images: dict[str, Snapshot]
+) -> None:
+    """Mount on the tree `root` what a start would mount; a volume that is new gets its content from the image."""
+    wanted: list[Mount] = [
+        {**mount, "copy": False} if mount["type"] == "tmpfs" else mount
+        for mount in record["options"]["mounts"]
+    ]
+    if not wanted:
+        return
+    top = f"{engine.settings.run_dir}/{mounted.PLACE}"
+    os.mkdir(f"{top}/bundle", 0o700)
+    bundle = os.open(f"{top}/bundle", paths.O_PATH | os.O_DIRECTORY)
+    place(engine, bundle, root, user_of(engine, record, root), wanted, images)
+    for number in _needed(wanted, path):
+        mount = wanted[number]
+        if is_placed(mount):
+            tree = mounts.clone_path(f"{PLACE}/{number}", dir_fd=bundle)
+        elif mount["type"] == "bind":
+            tree = mounts.clone_path(mount["source"], recursive="rbind" in mount["options"])
+        else:  # a tmpfs is gone with the container's processes
+            continue
         if is_readonly(mount):
             mounts.set_attributes(tree, mounts.RDONLY)
         target = paths.make_mount_point(
@@ -103,6 +124,20 @@ def _mount_volumes(engine: Engine, container: Container, path: str, root: int) -
         mounts.move(tree, target)
         os.close(target)
         os.close(tree)
+    os.close(bundle)
+
+
+def user_of(engine: Engine, record: Record, root: int, *, live: bool = False) -> tuple[int, int]:
+    """The container's user by its own files, as the child sees the ids."""
+    own = idmaps.of_record(record)
+    user = users.resolve(
+        record["options"]["user"],
+        paths.read_in_root(root, "/etc/passwd"),
+        paths.read_in_root(root, "/etc/group"),
+        [],
+        gid_count=(own or engine.idmap).gid_count(),
+    )
+    return own.outside(user.uid, user.gid) if own and not live else (user.uid, user.gid)
 
 
 def kernel_devices(root: int) -> frozenset[int]:

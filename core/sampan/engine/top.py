@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import time
 
 from sampan.engine import joined
@@ -28,11 +30,14 @@ TICK = os.sysconf("SC_CLK_TCK")
 def top(engine: Engine, word: str, descriptors: list[str]) -> tuple[list[str], list[list[str]]]:
     """(headings, rows) of podman's format descriptors."""
     container = _live(engine, word)
-    wanted = [part for word in descriptors for part in word.split(",") if part] or DEFAULT
+    words = [part for word in descriptors for part in word.split(",") if part] or DEFAULT
+    wanted = [CODES.get(word, word) for word in words]
     unknown = [name for name in wanted if name not in COLUMNS]
     if unknown:
         raise UsageError(f"unknown descriptor {unknown[0]!r}", "", f"known: {', '.join(COLUMNS)}")
     found: list[Process] = joined.call(container, lambda: _read_all(container)) or []
+    for process in found:  # out here the owners are those of the host
+        process["huser"], process["hgroup"] = _owner(process["hpid"])
     return (
         [COLUMNS[name][0] for name in wanted],
         [[COLUMNS[name][1](process) for name in wanted] for process in found],
@@ -117,7 +122,6 @@ def _read(pid: int, users: dict[str, str], groups: dict[str, str]) -> Process:
         "user": users.get(uids[1], uids[1]), "ruser": users.get(uids[0], uids[0]),
         "group": groups.get(gids[1], gids[1]), "rgroup": groups.get(gids[0], gids[0]),
         "groups": ",".join(groups.get(gid, gid) for gid in status.get("Groups", "").split()),
-        "huser": _outside(pid, "uid"), "hgroup": _outside(pid, "gid"),
         "seccomp": {"0": "disabled", "1": "strict", "2": "filter"}.get(status.get("Seccomp", ""), "?"),
         **{key: _capabilities(status.get(f"Cap{key[3:].capitalize()}", "0")) for key in CAPABILITIES},
     }  # fmt: skip
@@ -131,15 +135,19 @@ def _text(path: str) -> str:
         return file.read(1 << 20).decode(errors="replace")
 
 
-def _outside(pid: int, kind: str) -> str:
-    """The owner as the host numbers it: the file's owner, mapped back."""
-    status = os.stat(f"/proc/{pid}")
-    inside = status.st_uid if kind == "uid" else status.st_gid
-    for line in _text(f"/proc/self/{kind}_map").splitlines():
-        first, outside, count = map(int, line.split())
-        if first <= inside < first + count:
-            return str(outside + inside - first)
-    return "?"
+def _owner(pid: int) -> tuple[str, str]:
+    try:
+        status = os.stat(f"/proc/{pid}")
+    except FileNotFoundError:
+        return "?", "?"
+    return _called(pwd.getpwuid, status.st_uid), _called(grp.getgrgid, status.st_gid)
+
+
+def _called(lookup: Callable[[int], Any], number: int) -> str:
+    try:
+        return str(lookup(number)[0])
+    except KeyError:
+        return str(number)
 
 
 def _capabilities(text: str) -> str:
@@ -207,3 +215,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Process], str]]] = {  # podman-top(1)
     "user": ("USER", _plain("user")),
     "vsz": ("VSZ", _plain("vsz")),
 }
+CODES = {  # ps(1), AIX FORMAT DESCRIPTORS
+    "%C": "pcpu", "%G": "group", "%P": "ppid", "%U": "user", "%a": "args", "%c": "comm", "%g": "rgroup", "%n": "nice",
+    "%p": "pid", "%r": "pgid", "%t": "etime", "%u": "ruser", "%x": "time", "%y": "tty", "%z": "vsz",
+}  # fmt: skip

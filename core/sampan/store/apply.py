@@ -97,7 +97,7 @@ class Applier:
             return SampanError(
                 self._what,
                 f"no space left at {show(entry.name)}",
-                "remove images that are not needed (sampan image prune)",
+                "make room there, or remove what is not needed (sampan system prune)",
             )
         malformed = errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL, errno.EFBIG
         if error.errno in malformed:
