@@ -150,6 +150,9 @@ def call(member: str, signature: str, body: tuple[Any, ...], *, job: bool = Fals
         with blocking.open_dbus_connection(
             f"unix:path={bus()}", auth_timeout=SECONDS
         ) as connection:
+            if job:
+                asked = dbus.message_bus.AddMatch(ended)
+                connection.send_and_get_reply(asked, timeout=SECONDS)
             with connection.filter(ended, bufsize=64) as signals:
                 answer = connection.send_and_get_reply(
                     dbus.new_method_call(place, member, signature, body), timeout=SECONDS
