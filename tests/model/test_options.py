@@ -181,11 +181,10 @@ def test_any_command_line_is_read_or_refused(words: list[str]) -> None:
 
 def test_flags_that_are_not_there_yet() -> None:
     for word in (
-        "--memory=1g",
+        "--device-cgroup-rule=c 1:3 r",
         "-p=80:80",
         "-P",
         "--restart=always",
-        "-m=5",
         "--pid=host",
         "--subuidname=me",
     ):

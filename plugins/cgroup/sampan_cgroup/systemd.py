@@ -17,7 +17,7 @@ from sampan_cgroup import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from sampan.model.contract import DriverContext
@@ -36,6 +36,9 @@ class SystemdManager:
 
     name = "systemd"
     advice = ADVICE
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
 
     def controllers(self) -> frozenset[str]:
         return cgroups.controllers(manager_cgroup(os.getuid())).intersection(tree.KNOWN)
@@ -69,6 +72,11 @@ class SystemdManager:
         except OSError as error:
             raise SampanError(f"cannot use {scope}", error.strerror or str(error)) from None
         tree.limit(leaf, resources, ADVICE)
+        if options.get("detached") and not lingers(os.getuid()):
+            self._log(
+                "the container ends when you log out: no linger for this user; "
+                "loginctl enable-linger lets it go on"
+            )
         return leaf
 
     def join(self, cgroup: str, pid: int) -> None:
@@ -204,7 +212,7 @@ def lingers(uid: int, linger: str = LINGER) -> bool:
 
 
 def sampan_cgroup_manager(context: DriverContext) -> SystemdManager:
-    return SystemdManager()
+    return SystemdManager(context.log)
 
 
 def sampan_probe(context: DriverContext) -> Probe:
