@@ -97,24 +97,8 @@ def test_the_size_of_a_log(sampan: Sampan) -> None:
     assert b"is not supported" in sampan("run", "--log-opt", "path=/x", BUSYBOX).stderr
 
 
-def test_limits_are_refused_or_told(sampan: Sampan, tmp_path: Path) -> None:
-    (tmp_path / "sampan").mkdir()
-    (tmp_path / "sampan/sampan.toml").write_text('limits = "enforce"\n')
-    enforce = {"XDG_CONFIG_HOME": str(tmp_path)}
-    effort = {**enforce, "SAMPAN_LIMITS": "best-effort"}
-    run = ["run", "--rm"]
-    result = sampan(*run, "--memory=64m", BUSYBOX, "true", env=enforce)
-    assert (
-        result.returncode == 125
-        and b"the cgroup controller memory cannot be used by this user" in result.stderr
-    )
-    assert (
-        sampan.text(*run, "--memory=0", "--pids-limit=-1", BUSYBOX, "echo", "x", env=enforce) == "x"
-    )
-    result = sampan(*run, "--memory=64m", "--cpus=1", BUSYBOX, "echo", "x", env=effort)
-    assert result.stdout == b"x\n"
-    assert result.stderr.count(b"\n") == 1 and b"ignored" in result.stderr
-    result = sampan(*run, "--kernel-memory", "100", BUSYBOX, "true")
+def test_kernel_memory_is_no_longer_a_limit(sampan: Sampan) -> None:
+    result = sampan("run", "--rm", "--kernel-memory", "100", BUSYBOX, "true")
     assert b"The --kernel-memory flag is no longer supported. This flag is a noop." in result.stderr
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.engine import limits
-from sampan.errors import InUseError
+from sampan.errors import InUseError, SampanError
 from sampan.linux import sockets
 from sampan.model import isolation
 
@@ -76,7 +76,14 @@ def start(
         from sampan.engine import mounting
 
         plan["images"] = mounting.prepare(engine, record)
-    plan |= limits.place(engine, record, spawned.pid)
+    try:
+        plan |= limits.place(engine, record, spawned.pid)
+    except SampanError:
+        if record["options"]["rm"]:
+            from sampan.engine.remove import remove
+
+            remove(engine, record["id"], force=True)
+        raise
     spawned.send(plan, [*(attach or []), *(preserve or [])])
     return int(spawned.expect("started")["pid"])
 

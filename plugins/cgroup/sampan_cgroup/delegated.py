@@ -147,8 +147,13 @@ def check_parent(word: str) -> list[str]:
 
 
 def _hand_down(directory: str, wanted: frozenset[str]) -> None:
-    """Enable the controllers for what is below; whoever is in the way moves aside."""
+    """Enable the controllers for what is below.
+
+    Whoever is in the way moves aside first: cpu and pids could be enabled beside processes, which makes the
+    directory the root of threaded cgroups for good, below which nothing else can be made.
+    """
     for _ in range(ROUNDS):
+        _move_aside(directory)
         try:
             tree.enable(directory, wanted)
             return
@@ -159,7 +164,6 @@ def _hand_down(directory: str, wanted: frozenset[str]) -> None:
                     error.strerror or str(error),
                     ADVICE,
                 ) from None
-        _move_aside(directory)
     raise SampanError(
         f"cannot use {', '.join(sorted(wanted))} below {directory}",
         "new processes appear in it all the time",
@@ -168,12 +172,15 @@ def _hand_down(directory: str, wanted: frozenset[str]) -> None:
 
 
 def _move_aside(directory: str) -> None:
+    found = tree.processes(directory)
+    if not found:
+        return
     aside = f"{directory}/{CALLERS}"
     try:
         os.mkdir(aside)
     except FileExistsError:
         pass
-    for pid in tree.processes(directory):
+    for pid in found:
         try:
             tree.write(aside, "cgroup.procs", str(pid))
         except ProcessLookupError:  # it has ended

@@ -17,7 +17,7 @@ from sampan_cgroup import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from sampan.model.contract import DriverContext
@@ -36,6 +36,9 @@ class SystemdManager:
 
     name = "systemd"
     advice = ADVICE
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
 
     def controllers(self) -> frozenset[str]:
         return cgroups.controllers(manager_cgroup(os.getuid())).intersection(tree.KNOWN)
@@ -69,6 +72,11 @@ class SystemdManager:
         except OSError as error:
             raise SampanError(f"cannot use {scope}", error.strerror or str(error)) from None
         tree.limit(leaf, resources, ADVICE)
+        if options.get("detached") and not lingers(os.getuid()):
+            self._log(
+                "the container ends when you log out: no linger for this user; "
+                "loginctl enable-linger lets it go on"
+            )
         return leaf
 
     def join(self, cgroup: str, pid: int) -> None:
@@ -150,6 +158,9 @@ def call(member: str, signature: str, body: tuple[Any, ...], *, job: bool = Fals
         with blocking.open_dbus_connection(
             f"unix:path={bus()}", auth_timeout=SECONDS
         ) as connection:
+            if job:
+                asked = dbus.message_bus.AddMatch(ended)
+                connection.send_and_get_reply(asked, timeout=SECONDS)
             with connection.filter(ended, bufsize=64) as signals:
                 answer = connection.send_and_get_reply(
                     dbus.new_method_call(place, member, signature, body), timeout=SECONDS
@@ -201,7 +212,7 @@ def lingers(uid: int, linger: str = LINGER) -> bool:
 
 
 def sampan_cgroup_manager(context: DriverContext) -> SystemdManager:
-    return SystemdManager()
+    return SystemdManager(context.log)
 
 
 def sampan_probe(context: DriverContext) -> Probe:

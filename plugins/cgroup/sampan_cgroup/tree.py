@@ -36,8 +36,8 @@ def write(directory: str, name: str, value: str) -> None:
 def enable(directory: str, wanted: frozenset[str]) -> None:
     """Let the directories below use the controllers. OSError EBUSY: processes are in this one."""
     there = set((cgroups.read(directory, "cgroup.subtree_control") or "").split())
-    for controller in sorted(wanted - there):
-        write(directory, "cgroup.subtree_control", f"+{controller}")
+    if new := sorted(wanted - there):
+        write(directory, "cgroup.subtree_control", " ".join(f"+{name}" for name in new))
 
 
 def limit(cgroup: str, resources: Mapping[str, Any], advice: str) -> None:
