@@ -69,11 +69,13 @@ def python(script: str, *words: str) -> str:
 CGROUP = "$(echo /sys/fs/cgroup$(sampan inspect c --format '{{.State.CgroupPath}}'))"
 
 
+@pytest.mark.smoke
 def test_the_best_manager_is_chosen_for_each_session(under: Under) -> None:
     chosen = under.ok("sampan info --format '{{.Host.CgroupManager}} {{.Host.CgroupControllers}}'")
     assert chosen == f"{under.manager} [cpu cpuset io memory pids]"
 
 
+@pytest.mark.smoke
 def test_the_container_sees_its_limits(under: Under) -> None:
     """It is in a namespace of cgroups whose root is its own."""
     limits = "-m 64m --memory-swap 96m --memory-reservation 32m --cpus 0.5 --cpu-shares 1024"
@@ -89,6 +91,7 @@ def test_the_container_sees_its_limits(under: Under) -> None:
     assert under.ok("sampan run --rm busybox cat /sys/fs/cgroup/pids.max") == "2048"
 
 
+@pytest.mark.smoke
 def test_memory_runs_out(under: Under) -> None:
     hog = (
         "sampan run --name c -m 32m --memory-swap 32m busybox sh -c 'x=a; while :; do x=$x$x; done'"
@@ -103,6 +106,7 @@ def test_memory_runs_out(under: Under) -> None:
     assert quiet == "false"
 
 
+@pytest.mark.smoke
 def test_a_processor_is_shared(under: Under) -> None:
     """Half a processor is half a processor, within a tenth."""
     share = under.ok(
@@ -114,6 +118,7 @@ def test_a_processor_is_shared(under: Under) -> None:
     assert 0.45 <= float(share) <= 0.55
 
 
+@pytest.mark.smoke
 def test_a_fork_bomb_is_stopped(under: Under) -> None:
     bomb = "f() { f | f & }; f; sleep 60"
     begun = time.monotonic()
@@ -144,6 +149,7 @@ def test_figures_and_freezing(under: Under) -> None:
     assert stats["oom_kills"] == 0
 
 
+@pytest.mark.smoke
 def test_update_of_a_running_and_of_a_stopped_container(under: Under) -> None:
     look = (
         "sampan exec c cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max"
@@ -160,6 +166,7 @@ def test_update_of_a_running_and_of_a_stopped_container(under: Under) -> None:
     assert rows[7:11] == ["134217728", "40", "25000 100000", "134217728 40"]
 
 
+@pytest.mark.smoke
 def test_exec_joins_the_cgroup(under: Under) -> None:
     """Beside the first process: the program, and the two that join the namespaces and hand on its status."""
     found = under.ok(
