@@ -297,7 +297,7 @@ def test_a_container_that_swaps_links(sampan: Sampan, tmp_path: Path) -> None:
         "run", "-d", "--name", "c", BUSYBOX, "sh", "-c", SWAP.format(base=tmp_path) + " sleep 1000"
     )
     assert until(lambda: sampan("exec", "c", "test", "-e", "/w/b").returncode in (0, 1))
-    until_then = time.monotonic() + 6
+    until_then = time.monotonic() + 4
     turns = 0
     while time.monotonic() < until_then:
         turns += 1
@@ -307,7 +307,7 @@ def test_a_container_that_swaps_links(sampan: Sampan, tmp_path: Path) -> None:
         sampan("cp", f"{source}/.", "c:/w/a")
         sampan("cp", f"{source}/.", "c:/w/d")
         sampan("cp", f"{source}/file", "c:/w/b/planted")
-    assert turns > 5
+    assert turns > 1
     assert sorted(os.listdir(tmp_path)) == ["file", "source"]
     assert (tmp_path / "file").read_bytes() == b"secret"
 

@@ -144,3 +144,13 @@ def test_a_checkpoint_is_refused_with_the_reason(sampan: Sampan) -> None:
     for verb in ("checkpoint", "restore"):
         result = sampan("container", verb, "x")
         assert result.returncode == 125 and b"CRIU needs CAP_CHECKPOINT_RESTORE" in result.stderr
+
+
+def test_a_batch_job_is_told_once(fresh: Sampan) -> None:
+    """run -d in a job of a batch system, whose end is the container's: one line, once a session."""
+    job = {"SLURM_JOB_ID": "7"}
+    first = fresh("run", "-d", BUSYBOX, "true", env=job)
+    second = fresh("run", "-d", BUSYBOX, "true", env=job)
+    assert first.returncode == second.returncode == 0
+    assert b"containers end with this job of Slurm" in first.stderr
+    assert b"Slurm" not in second.stderr

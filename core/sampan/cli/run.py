@@ -151,7 +151,8 @@ def run(
     if detach:
         pid = starting.start(engine, spawned, created.record, created.snapshot, preserve=preserve)
         _write_pids(values, pid, spawned.pid)
-        print(container_id)
+        print(container_id, flush=True)
+        _tell_of_logout(engine, container_id)
         return 0
     keys = parse_keys(values["detach_keys"])
     streams = container_words.streams(values["attach"]) or ["stdin", "stdout", "stderr"]
@@ -173,6 +174,15 @@ def run(
             print(container_id, flush=True)
         status = attached.wait(spawned)
     return 0 if status is None else status
+
+
+def _tell_of_logout(engine: Engine, container_id: str) -> None:
+    from sampan.engine import warn
+    from sampan.engine.logout import notice
+
+    started = engine.containers.run_record(container_id)
+    if started and (text := notice(engine, started.get("cgroup", ""))):
+        warn(text)
 
 
 def write_file(path: str | None, text: str) -> None:

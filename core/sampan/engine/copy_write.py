@@ -191,9 +191,8 @@ class _Applier(apply.Applier):
             entry.link = self._below(clean(entry.link, of=entry.name))
         if self._owner is not None:
             entry.uid, entry.gid = self._owner
-        if not self._overwrite:
-            self._check_kind(entry)
-        super().entry(entry, reader)
+        if not self._is_there(entry):
+            super().entry(entry, reader)
 
     def _file(self, entry: Entry, parent: int, base: bytes, path: bytes, reader: TarReader) -> None:
         try:
@@ -205,17 +204,22 @@ class _Applier(apply.Applier):
     def _below(self, name: bytes) -> bytes:
         return self._prefix + b"/" + name if self._prefix else name
 
-    def _check_kind(self, entry: Entry) -> None:
-        """A directory does not replace a file, nor a file a directory."""
+    def _is_there(self, entry: Entry) -> bool:
+        """Whether it is a directory that exists: it stays as it is, and gets more.
+
+        A directory does not replace a file, nor a file a directory, unless that is wanted.
+        """
         head, _, base = entry.name.rpartition(b"/")
         try:
             status = os.stat(base, dir_fd=self.tree.parent(head), follow_symlinks=False)
         except FileNotFoundError:
-            return
-        if stat.S_ISDIR(status.st_mode) != (entry.type == DIRECTORY):
+            return False
+        both = stat.S_ISDIR(status.st_mode), entry.type == DIRECTORY
+        if both[0] != both[1] and not self._overwrite:
             shown = "/" + os.fsdecode(entry.name)
             raise InUseError(
                 f'{WHAT}: error creating "{shown}"',
                 "a file and a directory do not replace each other: file exists",
                 "--overwrite lets a directory replace a file, and a file a directory",
             )
+        return all(both)

@@ -114,7 +114,10 @@ def _furnish(
             tree = mounts.clone_path(f"{PLACE}/{number}", dir_fd=bundle)
         elif mount["type"] == "bind":
             tree = mounts.clone_path(mount["source"], recursive="rbind" in mount["options"])
-        else:  # a tmpfs is gone with the container's processes
+        elif mount["type"] == "tmpfs" and not record["options"]["mounts"][number].get("copy"):
+            # What were copied here would be hidden by the tmpfs of the start.
+            tree = mounts.new("tmpfs", [("size", "4096")], mounts.RDONLY)
+        else:
             continue
         if is_readonly(mount):
             mounts.set_attributes(tree, mounts.RDONLY)
