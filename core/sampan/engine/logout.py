@@ -18,7 +18,12 @@ JOBS = {  # variable of a job: the batch system
     "OAR_JOB_ID": "OAR",
     "_CONDOR_SCRATCH_DIR": "HTCondor",
 }
-LOGIND = ("/etc/systemd/logind.conf", "/etc/systemd/logind.conf.d", "/run/systemd/logind.conf.d", "/usr/lib/systemd/logind.conf.d")  # fmt: skip
+LOGIND = (  # the later ones win
+    "/usr/lib/systemd/logind.conf.d",
+    "/etc/systemd/logind.conf",
+    "/run/systemd/logind.conf.d",
+    "/etc/systemd/logind.conf.d",
+)
 NOTE = "told-of-logout"  # in the run directory: the session that was told
 
 
@@ -67,7 +72,7 @@ def _lingers() -> bool:
 
 
 def kills_users(places: tuple[str, ...] = LOGIND) -> bool:
-    """KillUserProcesses= of logind.conf(5): a file of a *.d directory wins over the file itself."""
+    """KillUserProcesses= of logind.conf(5)."""
     found = False
     for place in places:
         try:
