@@ -126,7 +126,7 @@ class Supervisor:
             surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
-        limits.begin(self.plan, spec)
+        limits.begin(self.engine, self.plan, spec)
         surroundings.make_etc(
             self.bundle_fd,
             self.record,
