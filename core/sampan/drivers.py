@@ -211,6 +211,10 @@ class CgroupManager(Protocol):
         """
         ...
 
+    def renew(self, cgroup: str, resources: Mapping[str, Any]) -> None:
+        """Make the cgroup of the same monitor's last run again, for a further one."""
+        ...
+
     def join(self, cgroup: str, pid: int) -> None:
         """Move one more process of the user (`exec`) into the cgroup."""
         ...

@@ -126,6 +126,9 @@ def test_disabled(sampan: Sampan) -> None:
         b"it is one of enabled, disabled"
         in sampan("run", "--rm", "--cgroups=on", BUSYBOX, "true").stderr
     )
+    for words in (["--cgroups=split"], ["--cgroup-parent", "x.slice"]):
+        result = sampan("--cgroup-manager=none", "run", "--rm", *words, BUSYBOX, "true")
+        assert b"the cgroup manager none makes no cgroup" in result.stderr
 
 
 RAFT = """
@@ -150,6 +153,7 @@ class Raft:
         self.note("create", resources["memory"]["limit"], options["mode"], monitor > 1)
         return ""
 
+    def renew(self, cgroup, resources): ...
     def join(self, cgroup, pid): ...
     def update(self, cgroup, resources): ...
     def stats(self, cgroup): ...

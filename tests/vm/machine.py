@@ -88,31 +88,25 @@ class Machine:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.qemu is not None and self.qemu.poll() is None, "the machine ended"
-            if self.run("true", user="root", timeout=60).status == 0:
+            if self._last_words("true").status == 0:
                 return
             time.sleep(1)
         raise TimeoutError(f"no ssh after {seconds} s; see {self.work}/console.log")
+
+    def _ssh(self, user: str) -> list[str]:
+        words = ["ssh", "-q", "-p", str(self.port), "-i", str(self.work / "key")]
+        options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"]
+        for option in (*options, "ConnectTimeout=20", "ServerAliveInterval=20"):
+            words += ["-o", option]
+        return [*words, f"{user}@127.0.0.1"]
 
     def run(
         self, command: str, *, user: str = "alice", timeout: float = 180, check: bool = False
     ) -> Done:
         """A shell command, in a login session of its own."""
-        words = [
-            "ssh",
-            "-p",
-            str(self.port),
-            "-i",
-            str(self.work / "key"),
-            "-o",
-            "BatchMode=yes",
-            "-q",
-        ]
-        for option in (
-            "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=20", "ForwardAgent=no",
-        ):  # fmt: skip
-            words += ["-o", option]
+        words = [*self._ssh(user), f"export {ENVIRONMENT}; {command}"]
         done = subprocess.run(
-            [*words, f"{user}@127.0.0.1", f"export {ENVIRONMENT}; {command}"],
+            words,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
         answer = Done(done.returncode, done.stdout, done.stderr)
@@ -125,11 +119,8 @@ class Machine:
 
     def copy(self, source: Path, target: str) -> None:
         with open(source, "rb") as file:
-            words = ["ssh", "-p", str(self.port), "-i", str(self.work / "key"), "-q"]
-            words += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-            subprocess.run(
-                [*words, "root@127.0.0.1", f"cat > {target}"], stdin=file, check=True, timeout=180
-            )
+            words = [*self._ssh("root"), f"cat > {target}"]
+            subprocess.run(words, stdin=file, check=True, timeout=180)
 
     def install(self) -> None:
         """sampan of this checkout, as a wheel, into the virtual environment; and the busybox image for alice."""
@@ -154,21 +145,28 @@ class Machine:
 
     def reboot(self) -> None:
         boot = self.ok("cat /proc/sys/kernel/random/boot_id", user="root")
-        self.run("systemctl reboot", user="root")
+        self._last_words("systemctl reboot --no-block")
         deadline = time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline:
             time.sleep(2)
-            done = self.run("cat /proc/sys/kernel/random/boot_id", user="root", timeout=60)
+            done = self._last_words("cat /proc/sys/kernel/random/boot_id")
             if done.status == 0 and done.out != boot:
                 return
         raise TimeoutError("the machine did not come back")
+
+    def _last_words(self, command: str) -> Done:
+        """To a machine that is going down or coming up: an answer that does not come is none."""
+        try:
+            return self.run(command, user="root", timeout=20)
+        except subprocess.TimeoutExpired:
+            return Done(255, "", "no answer")
 
     def stop(self) -> None:
         """Power off; qemu is ended by its own pid if the machine does not do it."""
         if self.qemu is None:
             return
         try:
-            self.run("systemctl poweroff", user="root", timeout=30)
+            self._last_words("systemctl poweroff --no-block")
             self.qemu.wait(60)
         except subprocess.TimeoutExpired:
             self.qemu.kill()

@@ -30,6 +30,17 @@ manager.freeze(path, False)
 print(json.dumps({"frozen": frozen, "first": first, "stats": answer, "files": files,
                   "thawed": "frozen 0" in read("cgroup.events")}))
 """
+AGAIN = """
+import importlib, os, sys
+name, path = sys.argv[1:]
+module = importlib.import_module("sampan_cgroup." + name)
+manager = module.sampan_cgroup_manager(type("Context", (), {"log": print}))
+second = os.path.dirname(path) + "/second"
+manager.renew(second, {"pids": {"limit": 7}})
+limit = open(second + "/pids.max").read().strip()
+os.rmdir(second)
+print(limit, os.path.isdir(path))
+"""
 SPEED = """
 import sys, time
 def usage(): return int(open(sys.argv[1] + "/cpu.stat").read().split()[1]) / 1e6
@@ -164,6 +175,16 @@ def test_update_of_a_running_and_of_a_stopped_container(under: Under) -> None:
     rows = found.split("\n")
     assert rows[1:4] == ["134217728", "30", "25000 100000"]
     assert rows[7:11] == ["134217728", "40", "25000 100000", "134217728 40"]
+
+
+def test_a_cgroup_is_made_again(under: Under) -> None:
+    """For a monitor that starts its container again."""
+    found = under.ok(
+        f"sampan run -d --name c busybox sleep 100 >/dev/null; p={CGROUP};"
+        + python(AGAIN, under.manager, "$p")
+        + "; sampan rm -f -t 0 c"
+    )
+    assert found.split("\n") == ["7 True", "c"]
 
 
 @pytest.mark.smoke

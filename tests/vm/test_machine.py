@@ -13,22 +13,34 @@ import pytest
 from vm.machine import Machine
 
 DELEGATE = "/etc/systemd/system/user@.service.d/delegate.conf"
+AGAIN = "systemctl daemon-reload; systemctl restart user@1000"
 STATE = "sampan inspect c --format '{{.State.Status}} {{.State.ExitCodeKnown}}'"
 
 
 @pytest.fixture
 def undelegated(vm: Machine) -> Iterator[Machine]:
-    """As Debian is: the user's manager has memory and pids only."""
-    again = "systemctl daemon-reload; systemctl restart user@1000"
-    vm.ok(f"mv {DELEGATE} /srv/; {again}", user="root")
+    """The file is set aside; a test may put another in its place."""
+    vm.ok(f"mv {DELEGATE} /srv/; {AGAIN}", user="root")
     yield vm
     vm.run("sampan rm -f -a -t 0")
-    vm.ok(f"mv /srv/delegate.conf {DELEGATE}; {again}", user="root")
+    vm.ok(f"mv /srv/delegate.conf {DELEGATE}; {AGAIN}", user="root")
 
 
 def test_without_the_administrators_file(undelegated: Machine) -> None:
-    """Memory and pids are limited; of the rest the file is named that would deliver it."""
+    """What Debian delegates is limited; of the rest the file is named that would deliver it."""
     vm = undelegated
+    found = vm.ok("sampan info --format '{{.Host.CgroupControllers}}'").strip("[]").split()
+    assert {"memory", "pids"} <= set(found) and not {"cpuset", "io"} & set(found)
+    done = vm.run("sampan run --blkio-weight 100 --cpuset-cpus 0 busybox true; sampan ps -aq")
+    assert done.out == "" and len(done.err.splitlines()) == 1
+    assert "the cgroup controllers cpuset, io cannot be used" in done.err and DELEGATE in done.err
+
+
+def test_memory_and_pids_alone(undelegated: Machine) -> None:
+    """As older systems delegate."""
+    vm = undelegated
+    conf = "[Service]\\nDelegate=\\nDelegate=memory pids\\n"
+    vm.ok(f"printf '{conf}' > {DELEGATE}; {AGAIN}", user="root")
     assert vm.ok("sampan info --format '{{.Host.CgroupControllers}}'") == "[memory pids]"
     look = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
     assert vm.ok(f"sampan run --rm -m 64m busybox {look}") == "67108864\n2048"

@@ -73,7 +73,7 @@ def _is_without(engine: Engine, chosen: RunOptions) -> bool:
     """Whether there is nothing to do: no cgroup is wanted, or none can be had and nothing asks for one."""
     if chosen.get("cgroups") == DISABLED:
         return True
-    if chosen.get("resources") or chosen.get("cgroup_parent"):
+    if chosen.get("resources") or chosen.get("cgroup_parent") or chosen.get("cgroups") == "split":
         return False
     if engine.settings.cgroup_manager == "auto":
         return not _found(engine)["delivers"]
@@ -161,14 +161,20 @@ def place(engine: Engine, record: Record, monitor: int) -> dict[str, Any]:
     return {"cgroup": {**told, "affinity": cpus}}
 
 
-def begin(plan: dict[str, Any], spec: dict[str, Any]) -> None:
-    """In the monitor: the document says where the container's processes are to be."""
+def begin(engine: Engine, plan: dict[str, Any], spec: dict[str, Any]) -> None:
+    """In the monitor: the document says where the container's processes are to be.
+
+    At a further run of the same monitor the cgroup of the last one is gone, and is made again.
+    """
     told = plan.get("cgroup")
     if not told:
         return
     spec["linux"]["resources"] = told["resources"]
     if told["path"]:
         spec["linux"]["cgroupsPath"] = told["path"]
+        if not os.path.isdir(told["path"]):
+            driver: CgroupManager = engine.driver("cgroup", told["manager"])
+            driver.renew(told["path"], told["resources"])
     if told["affinity"]:  # a cpuset that no cgroup enforces: processes may leave it
         from sampan.model.resources import numbers
 

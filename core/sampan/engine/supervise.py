@@ -183,7 +183,7 @@ class Supervisor:
 
             host_network, record = sharing.network_of(self.engine, record)
             sharing.place_shm(self.engine, self.record, self.plan["bundle"])
-        limits.begin(self.plan, spec)
+        limits.begin(self.engine, self.plan, spec)
         surroundings.make_etc(
             self.bundle_fd, record, spec["hostname"], host_network=host_network, owner=self._owner
         )

@@ -81,6 +81,9 @@ class DelegatedManager:
                 "run this from the unit in which the container was started",
             ) from None
 
+    def renew(self, cgroup: str, resources: Mapping[str, Any]) -> None:
+        tree.renew(cgroup, resources, ADVICE)
+
     def update(self, cgroup: str, resources: Mapping[str, Any]) -> None:
         tree.limit(cgroup, resources, ADVICE)
 

@@ -41,8 +41,16 @@ class NoneManager:
     def create(
         self, container: str, resources: Mapping[str, Any], monitor: int, options: Mapping[str, Any]
     ) -> str:
+        if options.get("parent") or options.get("mode") == "split":
+            word = f"-parent {options['parent']}" if options.get("parent") else "s split"
+            raise UnsupportedError(
+                f"--cgroup{word}", "the cgroup manager none makes no cgroup", self.advice
+            )
         self.update("", resources)
         return ""
+
+    def renew(self, cgroup: str, resources: Mapping[str, Any]) -> None:
+        return
 
     def join(self, cgroup: str, pid: int) -> None:
         return

@@ -87,6 +87,9 @@ class SystemdManager:
             scope, _, below = cgroup.rpartition("/")
             call("AttachProcessesToUnit", "ssau", (os.path.basename(scope), f"/{below}", [pid]))
 
+    def renew(self, cgroup: str, resources: Mapping[str, Any]) -> None:
+        tree.renew(cgroup, resources, ADVICE)
+
     def update(self, cgroup: str, resources: Mapping[str, Any]) -> None:
         tree.limit(cgroup, resources, ADVICE)
 

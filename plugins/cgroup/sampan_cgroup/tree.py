@@ -63,6 +63,18 @@ def limit(cgroup: str, resources: Mapping[str, Any], advice: str) -> None:
                 ) from None
 
 
+def renew(cgroup: str, resources: Mapping[str, Any], advice: str) -> None:
+    """The directory again, and the one above it that went with it."""
+    above = os.path.dirname(cgroup)
+    for directory in (above, cgroup):
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            pass
+    enable(above, cgroups.controllers(above).intersection(KNOWN))
+    limit(cgroup, resources, advice)
+
+
 def lacks(controllers: set[str], advice: str) -> UnsupportedError:
     plural = "s" if len(controllers) > 1 else ""
     names = ", ".join(sorted(controllers))
