@@ -8,6 +8,7 @@ looks at the first entry: whatever the archive or a racing container says, it ca
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import stat
@@ -119,6 +120,7 @@ def _relay(
 ) -> None:
     """Move what the one child reads to the other one, and wait for both."""
     theirs, ours = os.pipe()
+    fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, CHUNK)
     told = write(
         target, into, theirs, choice.archive, choice.overwrite, not_theirs=(ours, reading.fd)
     )
