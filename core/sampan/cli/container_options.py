@@ -73,7 +73,11 @@ SHARED = [
     ),
     Option("--label -l", LIST, "Set a label", "KEY=VALUE"),
     Option("--label-file", LIST, "Read labels from a file", "FILE"),
-    Option("--log-driver", help="How output is kept: k8s-file, json-file or none", metavar="NAME"),
+    Option(
+        "--log-driver",
+        help="How output is kept: k8s-file, json-file, journald or none",
+        metavar="NAME",
+    ),
     Option("--log-opt", LIST, "Option of the log driver", "KEY=VALUE"),
     Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),

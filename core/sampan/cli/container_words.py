@@ -159,11 +159,15 @@ def oom_score(value: int | None) -> int | None:
 
 
 def log_driver(name: str) -> str:
-    known = ("k8s-file", "json-file", "none")
+    known = ("k8s-file", "json-file", "journald", "none")
     if name not in known:
         raise UnsupportedError(
             f"log driver {name!r} is not supported", "", f"known: {', '.join(known)}"
         )
+    if name == "journald":
+        from sampan.engine.journal import check
+
+        check()
     return name
 
 

@@ -15,12 +15,13 @@ from sampan.model import options, restart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.engine.journal import JournalWriter
     from sampan.engine.logfile import LogWriter
     from sampan.engine.supervise import Supervisor
     from sampan.engine.watch import Turn
 
 
-def turns(life: Supervisor, turn: Turn, log: LogWriter, started: str) -> None:
+def turns(life: Supervisor, turn: Turn, log: LogWriter | JournalWriter, started: str) -> None:
     """Run after run, until none follows."""
     restarts, wait = 0, 0.0
     while True:

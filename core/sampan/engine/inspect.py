@@ -28,7 +28,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
     process = spec["process"]
     storage = record["storage"]
     log = f"{engine.settings.root}/containers/{container.id}/log"
-    log = "" if chosen["log_driver"] == "none" else log
+    log = "" if chosen["log_driver"] in ("none", "journald") else log
     document: dict[str, Any] = {
         "Id": container.id,
         "Created": record["created"],

@@ -57,6 +57,9 @@ class LogWriter:
         record = self._objects(stream, data, moment) if self._json else _lines(stream, data, moment)
         self._append(record)
 
+    def finish(self) -> None:
+        """The run is over; a file has everything already."""
+
     def _append(self, record: bytes) -> None:
         """All of the record or nothing: what comes later must begin on a line of its own."""
         view = memoryview(record)

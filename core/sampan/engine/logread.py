@@ -129,34 +129,13 @@ class Files:
         return []
 
     def _tail(self, count: int) -> Iterator[bytes]:
-        """The records of the last lines: a line is all parts of one stream up to its newline."""
         newest = self._fds[0]
         size = os.lseek(newest, 0, os.SEEK_END)
         records = self._backwards(size)
         os.lseek(
             newest, size - len(next(records, b"")), os.SEEK_SET
         )  # behind the last complete one
-        if not count:
-            return
-        chosen: list[bytes] = []
-        inside: dict[bytes, bool] = {}  # by stream: whether the line that we are in is wanted
-        kept = passed = 0
-        for record in records:
-            parsed = parse_record(record)
-            if parsed is None:
-                continue
-            _, stream, text = parsed
-            if text.endswith(b"\n") or stream not in inside:
-                inside[stream] = kept < count
-                kept += inside[stream]
-            if inside[stream]:
-                chosen.append(record)
-                passed = 0
-            else:
-                passed += len(record)
-            if kept == count and (passed > LOOKBACK or not any(inside.values())):
-                break
-        yield from reversed(chosen)
+        yield from last_lines(records, count)
 
     def _backwards(self, size: int) -> Iterator[bytes]:
         """What newlines separate, the last first; at first what follows the last newline, perhaps nothing."""
@@ -174,3 +153,29 @@ def _backwards(fd: int, end: int) -> Iterator[bytes]:
         yield from reversed(lines)
     if rest:
         yield rest
+
+
+def last_lines(records: Iterator[bytes], count: int) -> list[bytes]:
+    """The records of the last lines, of all the records the last one first.
+
+    A line is all parts of one stream up to its newline.
+    """
+    chosen: list[bytes] = []
+    inside: dict[bytes, bool] = {}  # by stream: whether the line that we are in is wanted
+    kept = passed = 0
+    for record in records if count else ():
+        parsed = parse_record(record)
+        if parsed is None:
+            continue
+        _, stream, text = parsed
+        if text.endswith(b"\n") or stream not in inside:
+            inside[stream] = kept < count
+            kept += inside[stream]
+        if inside[stream]:
+            chosen.append(record)
+            passed = 0
+        else:
+            passed += len(record)
+        if kept == count and (passed > LOOKBACK or not any(inside.values())):
+            break
+    return chosen[::-1]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sampan.engine import Engine
+    from sampan.engine.journal import Journal
     from sampan.model.container import Run
 
 POLL_SECONDS = 0.1  # how soon a follower sees new output
@@ -58,7 +59,11 @@ def show(
         )
     directory = engine.containers.open(container.id)
     try:
-        log = Files(directory, container.name)
+        log: Files | Journal = Files(directory, container.name)
+        if container.record["options"]["log_driver"] == "journald":
+            from sampan.engine.journal import Journal
+
+            log = Journal(container.id)
         label = container.name if names else container.id[:12] if ids else ""
         prefix = f"{label} ".encode() if label else b""
         writer = _Writer(selection, prefix)
@@ -67,6 +72,7 @@ def show(
         writer.flush()
         if follow and container.run:
             _follow(log, writer, _end_of(engine, container.id, container.run))
+        log.close()
     finally:
         os.close(directory)
     if writer.damaged:
@@ -112,7 +118,7 @@ class _Writer:
         self._pending, self._size = [], 0
 
 
-def _follow(log: Files, writer: _Writer, ended: Callable[[], bool]) -> None:
+def _follow(log: Files | Journal, writer: _Writer, ended: Callable[[], bool]) -> None:
     """Go on until the last byte has been written."""
     last = False
     while True:

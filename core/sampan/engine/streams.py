@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.engine.journal import JournalWriter
     from sampan.engine.logfile import LogWriter
 
 CHUNK = 64 << 10
@@ -103,7 +104,9 @@ class Client:
 class Streams:
     """The pumps.  `sources` are (descriptor, name); `stdin` is where the container reads from, or -1."""
 
-    def __init__(self, sources: dict[int, bytes], stdin: int, log: LogWriter, *, tty: bool) -> None:
+    def __init__(
+        self, sources: dict[int, bytes], stdin: int, log: LogWriter | JournalWriter, *, tty: bool
+    ) -> None:
         self.sources, self.stdin, self.log, self.tty = sources, stdin, log, tty
         self.clients: list[Client] = []
         self._input = b""

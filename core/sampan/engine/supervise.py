@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.drivers import NetworkBackend, Runtime, StorageDriver
+    from sampan.engine.journal import JournalWriter
     from sampan.linux.fuse import Server
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
@@ -106,14 +107,18 @@ class Supervisor:
 
             turns(self, turn, log, started)
 
-    def _open_log(self) -> LogWriter:
+    def _open_log(self) -> LogWriter | JournalWriter:
+        if self.options["log_driver"] == "journald":
+            from sampan.engine.journal import JournalWriter
+
+            return JournalWriter(self.record)
         given = self.options["log_options"]
         limit = decimal_size(given.get("max-size", "0"), "max-size")
         return LogWriter(
             self.dir_fd, self.options["log_driver"], limit, int(given.get("max-file", "1"))
         )
 
-    def _begin(self, process: Process, log: LogWriter, started: str) -> Turn:
+    def _begin(self, process: Process, log: LogWriter | JournalWriter, started: str) -> Turn:
         """Connect the created container and let its program run."""
         self._attachment = self.network.attach(self.record["id"], process.pid, {})
         streams = self._streams(log)
@@ -126,7 +131,7 @@ class Supervisor:
             turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
         return turn
 
-    def begin_again(self, log: LogWriter, started: str, restarts: int) -> Turn:
+    def begin_again(self, log: LogWriter | JournalWriter, started: str, restarts: int) -> Turn:
         """The next run: what is mounted stays, and so does the document."""
         self.plan["attach"] = False
         self._fds = []
@@ -149,6 +154,7 @@ class Supervisor:
 
             sharing.end_all(self._mount_namespace, {server.pid for server in self._servers})
         turn.streams.drain(DRAIN_SECONDS)
+        turn.streams.log.finish()
         self.network.detach(self.record["id"], self._attachment)
         turn.close()
         kills = limits.emptied(self.engine, self.plan)
@@ -275,7 +281,7 @@ class Supervisor:
             source, self._in = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
         return Io(source, out, err, -1, keep)
 
-    def _streams(self, log: LogWriter) -> Streams:
+    def _streams(self, log: LogWriter | JournalWriter) -> Streams:
         if self.tty:
             _, fds = sockets.receive(self._console, 1)
             self._console.close()
