@@ -29,6 +29,7 @@ KEYS = {  # key: (default, help); a default of "" is worked out or means auto
         "k8s-file",
         "how container output is kept: k8s-file, json-file, journald or none",
     ),
+    "events_backend": ("file", "where events are kept: file or none"),
     "limits": (
         "enforce",
         "enforce or best-effort: what to do with a limit that cannot be delivered",
@@ -137,6 +138,12 @@ def _validate(values: dict[str, str], sources: dict[str, str]) -> None:
             f"log level {values['log_level']!r} ({sources['log_level']})",
             "is not supported",
             f"choose from: {', '.join(LOG_LEVELS)}",
+        )
+    if values["events_backend"] not in ("file", "none"):
+        raise SampanError(
+            f"events backend {values['events_backend']!r} ({sources['events_backend']})",
+            "is not supported",
+            "file or none",
         )
     if values["limits"] not in ("enforce", "best-effort"):
         raise SampanError(

@@ -13,6 +13,7 @@ from typing import Any, Self
 from sampan.engine.fetching import THREAD_NAME
 from sampan.errors import CorruptError
 from sampan.plugins import Plugins
+from sampan.settings import Settings
 from sampan.store.blobs import BlobStore, digest_of
 from sampan.store.images import ImageStore
 from sampan.store.layers import LayerSource
@@ -90,6 +91,7 @@ class StandIn:
         self.root = root
         self.root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self.plugins = Plugins("", [])
+        self.settings = Settings({"events_backend": "none"}, {}, {})
         self.images = ImageStore(self.root_fd)
         self.blobs = BlobStore(self.root_fd)
         self.layers: Any = Layers()  # of the contract only what a pull asks for

@@ -62,7 +62,7 @@ def test_remote_is_not_offered_where_a_service_is_named(sampan: Sampan) -> None:
 
 
 def test_flags_of_parts_that_sampan_lacks(sampan: Sampan) -> None:
-    for flag in ("--storage-opt=x", "--events-backend=file", "--conmon=/bin/true", "--tmpdir=/x"):
+    for flag in ("--storage-opt=x", "--conmon=/bin/true", "--tmpdir=/x"):
         assert "is not supported: sampan has" in failed(sampan, flag, "ps")
     text = failed(sampan, "--runtime-flag", "invalidflag", "run", "--rm", BUSYBOX, status=126)
     assert "unknown flag --invalidflag of the runtime" in text

@@ -104,6 +104,13 @@ def test_a_damaged_line_harms_nobody(fresh: Sampan) -> None:
     fresh.text("volume", "create", "b")
     assert statuses(fresh) == ["create", "create"]
     assert fresh("events", "--stream=false", "--filter", "colour=red").returncode == 125
+    fresh.text("--events-backend", "none", "volume", "create", "c")
+    assert statuses(fresh) == ["create", "create"], "none keeps nothing"
+    result = fresh("--events-backend", "none", "events")
+    assert (
+        result.returncode == 125 and b'cannot read events with the "none" backend' in result.stderr
+    )
+    assert fresh("--events-backend", "journald", "ps").returncode == 125
 
 
 def test_a_command_in_the_background(sampan: Sampan) -> None:

@@ -237,6 +237,17 @@ def test_the_donor_ends_and_takes_its_pid_namespace(sampan: Sampan) -> None:
     assert sampan.text("wait", "c") == "137"
 
 
+def test_who_is_joined_is_not_removed_by_mistake(sampan: Sampan) -> None:
+    sampan.text("create", "--name", "donor", BUSYBOX, "true")
+    sampan.text("create", "--name", "c", "--pid", "container:donor", BUSYBOX, "true")
+    result = sampan("rm", "donor")
+    assert result.returncode == 125 and b"depends on it" in result.stderr
+    donor = sampan.text("inspect", "--format", "{{.Id}}", "donor")
+    assert json.loads(sampan.text("inspect", "c"))[0]["Dependencies"] == [donor]
+    sampan.text("rm", "--depend", "donor")
+    assert sampan.text("ps", "-aq") == ""
+
+
 def test_words_that_are_refused(sampan: Sampan) -> None:
     for words in (
         ["--pid", "x"],

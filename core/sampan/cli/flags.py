@@ -22,6 +22,7 @@ SETTINGS = {  # flag: settings key
     "--runtime": "runtime",
     "--log-level": "log_level",
     "--cgroup-manager": "cgroup_manager",
+    "--events-backend": "events_backend",
     "--volumepath": "volume_path",
 }
 MANAGERS = {"cgroupfs": "delegated"}  # podman's names
@@ -31,7 +32,6 @@ REMOTE = ("--remote", "--url", "--connection", "--context", "--identity", "--ssh
 ABSENT = {  # flag with a value: what sampan does not have
     "--conmon": "no conmon: its monitor is its own",
     "--default-mounts-file": "no default mounts",
-    "--events-backend": "no events yet",
     "--hooks-dir": "no OCI hooks: plugins amend containers",
     "--imagestore": "one store for images and containers",
     "--module": "no containers.conf",

@@ -10,6 +10,7 @@ GLOBAL_HELP = """Options:
   --storage-driver NAME   storage driver (SAMPAN_STORAGE_DRIVER)
   --runtime NAME          OCI runtime (SAMPAN_RUNTIME)
   --cgroup-manager NAME   cgroup manager (SAMPAN_CGROUP_MANAGER)
+  --events-backend NAME   file or none (SAMPAN_EVENTS_BACKEND)
   --log-level LEVEL       trace, debug, info, warn, error, fatal or panic
   -D, --debug             the log level debug
   --noout                 print nothing on standard output

@@ -13,6 +13,7 @@ VERB = Verb(
     [
         Option("--all -a", FLAG, "Remove all containers"),
         Option("--cidfile", LIST, "Read the container's id from a file", "FILE"),
+        Option("--depend", FLAG, "Remove the containers too that join its namespaces"),
         Option(
             "--force -f", FLAG, "Stop and remove a running container; a missing one is no error"
         ),
@@ -37,7 +38,12 @@ def main(words: list[str]) -> int:
         VERB,
         arguments,
         lambda word: remove(
-            engine, word, force=values["force"], timeout=values["time"], volumes=values["volumes"]
+            engine,
+            word,
+            force=values["force"],
+            timeout=values["time"],
+            volumes=values["volumes"],
+            depend=values["depend"],
         ),
         values=values,
         ignore=values["ignore"] or values["force"],

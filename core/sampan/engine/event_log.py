@@ -24,7 +24,7 @@ DOCKER = {
     "exec_start": "exec",
     "exec_die": "exec_died",
 }
-KEYS = ("container", "event", "image", "label", "pod", "type", "volume")
+KEYS = ("container", "event", "status", "image", "label", "pod", "type", "volume")
 
 
 def read(
@@ -36,6 +36,8 @@ def read(
     follow: bool,
 ) -> Iterator[dict[str, Any]]:
     """Events in order. since, until: seconds since the epoch; a follower without `since` begins with now."""
+    if engine.settings.events_backend == "none":
+        raise UsageError('cannot read events with the "none" backend')
     wanted = parse(filters)
     if since is None and follow and until is None:
         since = time.time()
@@ -67,7 +69,7 @@ def matches(event: dict[str, Any], wanted: dict[str, list[str]]) -> bool:
 
 
 def _matches(event: dict[str, Any], key: str, value: str) -> bool:
-    if key == "event":
+    if key in ("event", "status"):
         name = str(event["status"])
         return name == DOCKER.get(value, value) or value.partition(":")[0] == name
     if key == "type":

@@ -37,6 +37,8 @@ def emit(
 
     kind: container, image, volume or system.  identity: its id, or its name where it has no id.
     """
+    if engine.settings.events_backend == "none":
+        return
     event: dict[str, Any] = {
         "time": time.time_ns(),
         "type": kind,

@@ -6,8 +6,8 @@ from sampan import __version__
 from sampan.engine import limits_shown
 from sampan.engine.stop import is_stopping
 from sampan.errors import NotFoundError
+from sampan.model import isolation, sizes
 from sampan.model import options as words
-from sampan.model import sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "BoundingCaps": process["capabilities"]["bounding"],
         "GraphDriver": {"Name": storage["driver"], "Data": {"Layers": storage["chain"]}},
         "Mounts": [_mount(engine, mount) for mount in chosen["mounts"]],
-        "Dependencies": [],
+        "Dependencies": sorted(set(isolation.shared(chosen).values())),
         "NetworkSettings": _network(chosen["network"]),
         "ExitCommand": None,
         "Namespace": "",

@@ -107,8 +107,10 @@ def _furnish(
     top = f"{engine.settings.run_dir}/{mounted.PLACE}"
     os.mkdir(f"{top}/bundle", 0o700)
     bundle = os.open(f"{top}/bundle", paths.O_PATH | os.O_DIRECTORY)
-    place(engine, bundle, root, user_of(engine, record, root), wanted, images)
-    for number in _needed(wanted, path):
+    needed = _needed(wanted, path)
+    concerned = [mount if n in needed else {"type": "none"} for n, mount in enumerate(wanted)]
+    place(engine, bundle, root, user_of(engine, record, root), concerned, images)
+    for number in needed:
         mount = wanted[number]
         if is_placed(mount):
             tree = mounts.clone_path(f"{PLACE}/{number}", dir_fd=bundle)

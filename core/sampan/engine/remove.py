@@ -15,16 +15,32 @@ if TYPE_CHECKING:
 
 
 def remove(
-    engine: Engine, word: str, *, force: bool = False, timeout: float = 0, volumes: bool = False
+    engine: Engine,
+    word: str,
+    *,
+    force: bool = False,
+    timeout: float = 0,
+    volumes: bool = False,
+    depend: bool = False,
 ) -> str:
     """Remove one container; a running one only with force. Returns its id.
 
+    depend: with those that join its namespaces; without it and without force these keep it.
     volumes: with the volumes that were made for it without a name, unless another container has them.
     """
     from sampan.engine import events, tidy
     from sampan.engine.stop import settled, stop
 
     container_id = engine.containers.find(word)
+    if depend or not force:
+        for other in dependents(engine, container_id):
+            if not depend:
+                raise InUseError(
+                    f"cannot remove container {container_id}",
+                    f"container {other} depends on it: it joins its namespaces",
+                    "--depend removes both",
+                )
+            remove(engine, other, force=True, timeout=timeout, volumes=volumes, depend=True)
     name = ""
     record: Record | None = None
     doomed: list[tuple[str, str]] = []  # storage driver, key
@@ -63,6 +79,17 @@ def remove(
         drop(engine, names(mounts))
     tidy.tidy(engine)
     return container_id
+
+
+def dependents(engine: Engine, container_id: str) -> list[str]:
+    """The ids of the containers that join namespaces of this one."""
+    from sampan.model.isolation import shared
+
+    return [
+        other.id
+        for other in engine.containers.all()
+        if container_id in shared(other.record["options"]).values()
+    ]
 
 
 def snapshots_of(record: Record) -> list[tuple[str, str]]:
