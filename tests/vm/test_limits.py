@@ -11,6 +11,8 @@ import pytest
 
 from vm.machine import Done, Machine
 
+pytestmark = pytest.mark.timeout(1200)  # the first test builds and boots
+
 SCOPE = "systemd-run --user --scope -q -p Delegate=yes"
 MANAGERS = {"systemd": "", "delegated": "delegated"}
 # What a driver answers, beside what the kernel's files say; the argument is a cgroup.

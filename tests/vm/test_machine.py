@@ -12,6 +12,8 @@ import pytest
 
 from vm.machine import Machine
 
+pytestmark = pytest.mark.timeout(1200)  # the first test builds and boots
+
 DELEGATE = "/etc/systemd/system/user@.service.d/delegate.conf"
 AGAIN = "systemctl daemon-reload; systemctl restart user@1000"
 STATE = "sampan inspect c --format '{{.State.Status}} {{.State.ExitCodeKnown}}'"
