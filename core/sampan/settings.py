@@ -25,7 +25,10 @@ KEYS = {  # key: (default, help); a default of "" is worked out or means auto
     "network": ("", "network backend of containers that name none"),
     "cgroup_manager": ("auto", "cgroup manager"),
     "log_level": ("warn", "trace, debug, info, warn, error, fatal or panic"),
-    "log_driver": ("k8s-file", "how container output is kept: k8s-file, json-file or none"),
+    "log_driver": (
+        "k8s-file",
+        "how container output is kept: k8s-file, json-file, journald or none",
+    ),
     "limits": (
         "enforce",
         "enforce or best-effort: what to do with a limit that cannot be delivered",

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from sampan.engine.fetching import THREAD_NAME
 from sampan.errors import CorruptError
+from sampan.plugins import Plugins
 from sampan.store.blobs import BlobStore, digest_of
 from sampan.store.images import ImageStore
 from sampan.store.layers import LayerSource
@@ -88,6 +89,7 @@ class StandIn:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        self.plugins = Plugins("", [])
         self.images = ImageStore(self.root_fd)
         self.blobs = BlobStore(self.root_fd)
         self.layers: Any = Layers()  # of the contract only what a pull asks for

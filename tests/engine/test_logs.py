@@ -18,6 +18,7 @@ from containermaker import add, directory, make_engine
 from sampan import files
 from sampan.engine import Engine, logs
 from sampan.engine.logfile import LOG, LogWriter, parse_record
+from sampan.engine.logread import Files
 from sampan.errors import NotFoundError, SampanError
 from sampan.linux import processes
 
@@ -26,14 +27,28 @@ from .test_logfile import DRIVERS, PIECES
 Piece = tuple[bytes, bytes]
 
 
-def write(place: Path, driver: str, pieces: list[Piece]) -> None:
+def write(place: Path, driver: str, pieces: list[Piece], limit: int = 0, count: int = 1) -> None:
     fd = files.open_directory(str(place))
-    files.unlink(fd, LOG)
-    writer = LogWriter(fd, driver)
+    for name in os.listdir(fd):
+        if name.startswith(LOG):
+            files.unlink(fd, name)
+    writer = LogWriter(fd, driver, limit, count)
     for stream, data in pieces:
         writer.write(stream, data)
     os.close(writer._fd)
     os.close(fd)
+
+
+def read(place: Path, tail: int = -1) -> list[Piece]:
+    """The records as (stream, bytes); afterwards a follower has nothing more to read."""
+    fd = files.open_directory(str(place))
+    log = Files(fd, "c")
+    parsed = [parse_record(line) for line in log.lines(tail)]
+    assert list(log.more()) == []
+    log.close()
+    os.close(fd)
+    assert None not in parsed
+    return [record[1:] for record in parsed if record is not None]
 
 
 def chosen(**more: Any) -> logs.Selection:
@@ -94,11 +109,10 @@ def test_tail_gives_the_last_lines_whole(
     tmp_path: Path, driver: str, pieces: list[Piece], count: int
 ) -> None:
     write(tmp_path, driver, pieces)
-    fd = os.open(tmp_path / LOG, os.O_RDONLY)
-    parsed = [parse_record(line) for line in logs._lines(fd, chosen(tail=count))]
-    found = [record[1:] for record in parsed if record is not None]
-    assert os.lseek(fd, 0, os.SEEK_CUR) == os.fstat(fd).st_size, "a follower goes on from the end"
-    os.close(fd)
+    found = read(tmp_path, count)
+    write(tmp_path, driver, pieces, limit=600, count=80)
+    assert read(tmp_path, count) == found, "it makes no difference in how many files it is"
+    assert b"".join(t for _, t in read(tmp_path)) == b"".join(data for _, data in pieces)
     wanted = lines_of(pieces)[-count:] if count else []
     for name in (b"stdout", b"stderr"):
         expected = b"".join(text for _, stream, text in wanted if stream == name)
@@ -115,10 +129,9 @@ def test_tail_over_many_blocks(tmp_path: Path, driver: str) -> None:
     parts = [(s, data[at : at + 65536]) for s, data in pieces for at in range(0, len(data), 65536)]
     write(tmp_path, driver, parts)
     for count in (1, 2, 50, 199, 200, 500):
-        fd = os.open(tmp_path / LOG, os.O_RDONLY)
-        parsed = [parse_record(line) for line in logs._lines(fd, chosen(tail=count))]
-        os.close(fd)
-        assert b"".join(r[2] for r in parsed if r) == b"".join(d for _, d in pieces[-count:])
+        assert b"".join(t for _, t in read(tmp_path, count)) == b"".join(
+            d for _, d in pieces[-count:]
+        )
 
 
 @pytest.mark.timeout(20)
@@ -128,11 +141,9 @@ def test_tail_of_a_large_log_reads_its_end_only(tmp_path: Path) -> None:
         file.truncate(1 << 40)  # a hole that nobody reads through
         file.seek(1 << 40)
         file.write(b"\n" + b"2026-01-01T00:00:00.000000000+00:00 stdout F last\n" * 5)
-    fd = os.open(tmp_path / LOG, os.O_RDONLY)
     begun = time.monotonic()
-    assert len(list(logs._lines(fd, chosen(tail=4)))) == 4
+    assert len(read(tmp_path, 4)) == 4
     assert time.monotonic() - begun < 1
-    os.close(fd)
 
 
 def test_streams_names_and_times(tmp_path: Path) -> None:
@@ -190,7 +201,7 @@ def test_follow_reads_what_the_monitor_writes_after_the_first_process(tmp_path: 
     started = [processes.start_time(p.pid) for p in (first, monitor)]
     run: Any = {"pid": first.pid, "start_time": started[0], "monitor": monitor.pid,
                 "monitor_start_time": started[1], "started": "now"}  # fmt: skip
-    fd = os.open(place / LOG, os.O_RDONLY)
+    log = Files(files.open_directory(str(place)), "c")
     lines: list[bytes] = []
 
     class Writer:
@@ -211,7 +222,7 @@ def test_follow_reads_what_the_monitor_writes_after_the_first_process(tmp_path: 
     thread = threading.Thread(target=end)
     thread.start()
     writer: Any = Writer()
-    logs._follow(fd, writer, logs._end_of(engine, place.name, run))
+    logs._follow(log, writer, logs._end_of(engine, place.name, run))
     thread.join()
     assert lines == [b"first", b"last"]
 
@@ -231,3 +242,79 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     assert process.stdout and process.stderr and process.stdout.read(10) == b"x" * 10
     process.stdout.close()
     assert process.stderr.read() == b"" and process.wait(10) == 141
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_rotation_keeps_what_it_says(tmp_path: Path, count: int) -> None:
+    """At most so many files of at most that size; the newest bytes are there, whole."""
+    pieces = [(b"stdout", b"%05d\n" % number) for number in range(3000)]
+    write(tmp_path, "k8s-file", pieces, limit=10_000, count=count)
+    kept = sorted(path for path in tmp_path.iterdir() if path.name.startswith(LOG))
+    assert len(kept) == count and all(path.stat().st_size <= 10_000 for path in kept)
+    found = read(tmp_path)
+    assert found == pieces[-len(found) :]
+    assert len(found) > (count - 1) * 150
+
+
+def test_a_limit_counts_what_an_earlier_run_has_written(tmp_path: Path) -> None:
+    fd = files.open_directory(str(tmp_path))
+    for _ in range(20):
+        writer = LogWriter(fd, "k8s-file", 1000, 2)
+        writer.write(b"stdout", b"x" * 200 + b"\n")
+        os.close(writer._fd)
+    kept = sorted(tmp_path.glob(f"{LOG}*"))
+    assert [path.name for path in kept] == [LOG, f"{LOG}.1"]
+    assert all(path.stat().st_size <= 1000 for path in kept)
+    os.close(fd)
+
+
+def test_a_follower_loses_nothing_that_was_kept(tmp_path: Path) -> None:
+    """A writer that rotates all the time, and a reader beside it that sometimes sleeps."""
+    directory = files.open_directory(str(tmp_path))
+    wanted = [b"%06d" % number for number in range(30_000)]
+    LogWriter(directory, "k8s-file", 20_000, 50).write(b"stdout", b"")
+    child = os.fork()
+    if child == 0:
+        try:
+            writer = LogWriter(directory, "k8s-file", 20_000, 50)
+            for at, text in enumerate(wanted):
+                writer.write(b"stdout", text + b"\n")
+                if at % 1000 == 0:
+                    time.sleep(0.005)
+        finally:
+            os._exit(0)
+    log = Files(directory, "c")
+    found: list[bytes] = []
+    done = False
+    while not done:
+        done = os.waitpid(child, os.WNOHANG)[0] != 0
+        for line in log.more():
+            record = parse_record(line)
+            assert record is not None
+            found.append(record[2].rstrip(b"\n"))
+    assert found == wanted
+    log.close()
+    os.close(directory)
+
+
+def test_a_writer_killed_while_it_rotates(tmp_path: Path) -> None:
+    """Whatever step was the last: no record is cut, none is there twice, and the next run goes on."""
+    directory = files.open_directory(str(tmp_path))
+    for turn in range(40):
+        before = read(tmp_path)
+        child = os.fork()
+        if child == 0:
+            try:
+                writer = LogWriter(directory, "k8s-file", 2000, 3)
+                for number in range(10**9):
+                    writer.write(b"stdout", b"%02d-%08d\n" % (turn, number))
+            finally:
+                os._exit(0)
+        time.sleep(0.004 + turn % 7 / 1000)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        found = [text for _, text in read(tmp_path)]
+        assert len(found) == len(set(found))
+        assert found == sorted(found) or before
+        assert all(len(text) == 12 for text in found[:-1])
+    os.close(directory)

@@ -33,6 +33,11 @@ def _crowd(machine: Machine, size: int) -> Rows:
     yield f"16 creators of one name, {size} rounds", crowd.racers(machine, size)
 
 
+def _rounds(machine: Machine, size: int) -> Rows:
+    count, failures = crowd.rounds(machine, size)
+    yield f"{count} rounds of create, start, exec, stop, wait, rm by 4 at once", failures
+
+
 def _soak(machine: Machine, size: int) -> Rows:
     taken, before, after = crowd.soak(machine, size)
     grown = [
@@ -60,6 +65,7 @@ def _signals(machine: Machine, size: int) -> Rows:
 
 SWEEPS: dict[str, tuple[Callable[[Machine, int], Rows], int]] = {  # name: (sweep, size by default)
     "kill": (_kill, 200), "errors": (_errors, 60), "crowd": (_crowd, 10), "soak": (_soak, 500),
+    "rounds": (_rounds, 500),
     "monitors": (_monitors, 50), "signals": (_signals, 250),
 }  # fmt: skip
 

@@ -184,8 +184,6 @@ def test_flags_that_are_not_there_yet() -> None:
         "--device-cgroup-rule=c 1:3 r",
         "-p=80:80",
         "-P",
-        "--restart=always",
-        "--pid=host",
         "--subuidname=me",
     ):
         with pytest.raises(UnsupportedError, match="is not supported"):

@@ -50,7 +50,8 @@ def made(tmp_path: Path) -> Iterator[Fixture]:
 def run_of(pid: int, **more: Any) -> Run:
     run: dict[str, Any] = {
         "boot": processes.boot_id(), "pid": pid, "start_time": processes.start_time(pid), "monitor": pid,
-        "monitor_start_time": processes.start_time(pid), "started": "2026-01-01T00:00:01.000000000+00:00", **more,
+        "monitor_start_time": processes.start_time(pid), "started": "2026-01-01T00:00:01.000000000+00:00",
+        "restarts": 0, **more,
     }  # fmt: skip
     return run  # type: ignore[return-value]
 
@@ -60,7 +61,15 @@ def put(made: Fixture, record: Record, name: str, document: Any) -> None:
 
 
 def ended(code: int | None, started: str) -> Exit:
-    return {"code": code, "finished": started, "started": started, "oom": False, "error": ""}
+    return {
+        "code": code,
+        "finished": started,
+        "started": started,
+        "oom": False,
+        "error": "",
+        "restarting": False,
+        "restarts": 0,
+    }
 
 
 def test_create_and_find(made: Fixture) -> None:

@@ -49,6 +49,7 @@ def test_many_at_once_and_many_in_a_row(machine: Machine) -> None:
     _, failures = crowd.at_once(machine, 1, 20)
     assert failures == []
     assert crowd.racers(machine, 1) == []
+    assert crowd.rounds(machine, 8) == (8, [])
     taken, before, after = crowd.soak(machine, 20)
     assert after["entries"] <= before["entries"] and after["mounts"] == after["processes"] == 0
     assert after["KiB"] <= before["KiB"] + 64

@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
     if not arguments:
         raise UsageError("sampan attach", "you must provide one name or id")
     container = engine.containers.get(arguments[0])
-    if container.run is None:
+    if not container.live:
         raise InUseError(
             f"cannot attach to container {container.id[:12]}",
             f"container state improper: it is {container.state}, and must be running",

@@ -7,7 +7,8 @@ import os
 from sampan.cli import container_words as words
 from sampan.cli import limit_options, refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
-from sampan.model import names, options, sizes
+from sampan.errors import UsageError
+from sampan.model import isolation, names, options, restart, sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SHARED = [
     Option("--attach -a", LIST, "Attach to stdin, stdout or stderr", "STREAM"),
     Option("--cap-add", LIST, "Add a capability", "NAME"),
     Option("--cap-drop", LIST, "Drop a capability", "NAME"),
+    Option("--cgroupns", help="private, host or container:NAME", metavar="MODE"),
     Option("--cidfile", help="Write the container's id to a file", metavar="FILE"),
     Option("--conmon-pidfile", help="Write the monitor's pid to a file", metavar="FILE"),
     Option("--device", LIST, "Give the container a device of the host", "HOST[:CONTAINER][:rwm]"),
@@ -35,6 +37,23 @@ SHARED = [
     Option("--env-host", FLAG, "Pass the caller's whole environment"),
     Option("--gidmap", LIST, "Map group ids: 0 is yours, 1.. subordinate", "CONTAINER:ID:COUNT"),
     Option("--group-add", LIST, "Add a supplementary group, or keep-groups", "GROUP"),
+    Option(
+        "--health-cmd", help="Check the container's health with this command", metavar="COMMAND"
+    ),
+    Option(
+        "--health-interval", help="Time between checks (default 30s), or disable", metavar="TIME"
+    ),
+    Option(
+        "--health-on-failure",
+        help="What happens when it is unhealthy: none, kill, restart or stop",
+        metavar="ACTION",
+    ),
+    Option("--health-retries", INTEGER, "Failures in a row that make it unhealthy (default 3)"),
+    Option("--health-start-interval", help="Time between checks at first", metavar="TIME"),
+    Option(
+        "--health-start-period", help="Time at first in which failures do not count", metavar="TIME"
+    ),
+    Option("--health-timeout", help="Time that a check may take (default 30s)", metavar="TIME"),
     Option("--hostuser", LIST, "Add a user of the host to /etc/passwd", "NAME|UID"),
     Option("--hostname -h", help="Host name in the container", metavar="NAME"),
     Option("--http-proxy", FLAG, "Pass the proxy variables of the host", default=True),
@@ -47,18 +66,28 @@ SHARED = [
     Option("--init", FLAG, "Run an init inside that forwards signals and reaps processes"),
     Option("--init-path", help="The init program of the host", metavar="PATH"),
     Option("--interactive -i", FLAG, "Keep stdin open"),
-    Option("--ipc", help="private, shareable or none (without /dev/shm)", metavar="MODE"),
+    Option(
+        "--ipc",
+        help="private, shareable, none (without /dev/shm), host or container:NAME",
+        metavar="MODE",
+    ),
     Option("--label -l", LIST, "Set a label", "KEY=VALUE"),
     Option("--label-file", LIST, "Read labels from a file", "FILE"),
-    Option("--log-driver", help="How output is kept: k8s-file, json-file or none", metavar="NAME"),
+    Option(
+        "--log-driver",
+        help="How output is kept: k8s-file, json-file, journald or none",
+        metavar="NAME",
+    ),
     Option("--log-opt", LIST, "Option of the log driver", "KEY=VALUE"),
     Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),
-    Option("--network --net", help="none or host", metavar="NAME"),
+    Option("--network --net", help="none, host or container:NAME", metavar="NAME"),
+    Option("--no-healthcheck", FLAG, "Check nothing, whatever the image says"),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
     Option("--oom-score-adj", INTEGER, "Adjust the OOM score (-1000 to 1000)"),
     Option("--os", help="Operating system of the image"),
     Option("--passwd", FLAG, "Add --hostuser to /etc/passwd", default=True),
+    Option("--pid", help="private, host or container:NAME", metavar="MODE"),
     Option("--pidfile", help="Write the container's pid to a file", metavar="FILE"),
     Option("--platform", help="Platform of the image", metavar="OS/ARCH[/VARIANT]"),
     Option("--privileged", FLAG, "No masks, no seccomp, every capability of the user namespace"),
@@ -69,6 +98,11 @@ SHARED = [
         "--read-only-tmpfs", FLAG, "With --read-only: tmpfs on /run, /tmp, /var/tmp", default=True
     ),
     Option("--replace", FLAG, "Remove a container of the same name first"),
+    Option(
+        "--restart",
+        help="Start it again: no, always, unless-stopped or on-failure[:N]",
+        metavar="POLICY",
+    ),
     Option("--rm", FLAG, "Remove the container when it ends"),
     Option(
         "--security-opt", LIST, "no-new-privileges, seccomp=FILE, mask=, unmask=, nest", "OPTION"
@@ -88,7 +122,12 @@ SHARED = [
     Option("--unsetenv", LIST, "Remove an environment variable", "NAME"),
     Option("--unsetenv-all", FLAG, "Remove all variables but those of the command line"),
     Option("--user -u", help="Who runs the command", metavar="USER[:GROUP]"),
-    Option("--userns", help="host, keep-id[:uid=,gid=], nomap or auto[:size=]", metavar="MODE"),
+    Option(
+        "--userns",
+        help="host, keep-id[:uid=,gid=], nomap, auto[:size=] or container:NAME",
+        metavar="MODE",
+    ),
+    Option("--uts", help="private, host or container:NAME", metavar="MODE"),
     Option("--variant", help="Variant of the image's architecture"),
     Option(
         "--volume -v", LIST, "Mount a path of the host or a volume", "[SOURCE:]TARGET[:OPTIONS]"
@@ -113,6 +152,11 @@ def build(
     network = values["network"] or settings.network or "none"
     security = words.security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)
+    uts = isolation.parse("uts", values["uts"])
+    isolation.check_hostname(values["hostname"] or "", uts)
+    policy, most = restart.parse(values["restart"] or "no")
+    if policy != "no" and values["rm"]:
+        raise UsageError("--rm and --restart", "a container that is removed cannot be restarted")
     if values["env_host"]:
         environment = {**os.environ, **environment}
     if values["tz"] and values["tz"] != "local":
@@ -157,7 +201,10 @@ def build(
         "devices": [words.device(word) for word in values["device"]],
         "shm_size": sizes.size(values["shm_size"], "--shm-size"),
         "network": network,
-        "ipc": words.ipc(values["ipc"] or ""),
+        "pid": isolation.parse("pid", values["pid"]),
+        "ipc": isolation.parse("ipc", values["ipc"]),
+        "uts": uts,
+        "cgroupns": isolation.parse("cgroupns", values["cgroupns"]),
         "userns": values["userns"] or "",
         "uidmap": values["uidmap"],
         "gidmap": values["gidmap"],
@@ -170,6 +217,9 @@ def build(
         "stop_timeout": values["stop_timeout"],
         "log_driver": words.log_driver(values["log_driver"] or settings.log_driver),
         "log_options": words.log_options(values["log_opt"]),
+        "restart": policy,
+        "restart_max": most,
+        **words.health(values),
         "resources": places["resources"],
         "cgroups": places["cgroups"],
         "cgroup_parent": places["cgroup_parent"],

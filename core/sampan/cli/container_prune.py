@@ -44,5 +44,5 @@ def remove_stopped(engine: Engine, words: list[str]) -> Iterator[str]:
     found = list(engine.containers.all())
     filters = parse_filters(words)
     for container in found:
-        if container.state != "running" and matches(container, filters, found):
+        if container.run is None and matches(container, filters, found):
             yield remove(engine, container.id)

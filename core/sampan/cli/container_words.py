@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         mask: list[str]
         unmask: list[str]
 
+    class Health(TypedDict, total=False):
+        health: dict[str, Any]
+
 
 PROXY = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
@@ -137,12 +140,6 @@ def user(text: str | None) -> str:
     return text or ""
 
 
-def ipc(mode: str) -> str:
-    if mode not in ("", "private", "shareable", "none") and not mode.startswith("container:"):
-        raise UnsupportedError("option --ipc is not supported", f"sampan has no {mode} mode")
-    return mode
-
-
 def groups(words: list[str]) -> list[str]:
     if "keep-groups" in words and len(words) > 1:
         raise UsageError("--group-add keep-groups", "it keeps the groups that you have, no others")
@@ -162,11 +159,15 @@ def oom_score(value: int | None) -> int | None:
 
 
 def log_driver(name: str) -> str:
-    known = ("k8s-file", "json-file", "none")
+    known = ("k8s-file", "json-file", "journald", "none")
     if name not in known:
         raise UnsupportedError(
             f"log driver {name!r} is not supported", "", f"known: {', '.join(known)}"
         )
+    if name == "journald":
+        from sampan.engine.journal import check
+
+        check()
     return name
 
 
@@ -175,11 +176,25 @@ def log_options(words: list[str]) -> dict[str, str]:
     for name, value in chosen.items():
         if name == "max-size":
             sizes.decimal_size(value, "log option max-size")
-        elif name != "tag" and (name, value) != ("max-file", "1"):
+        elif name == "max-file":
+            if not (value.isascii() and value.isdigit() and 0 < int(value) < 1000):
+                raise UsageError(f"invalid log option max-file={value}", "", "a number above 0")
+        elif name != "tag":
             raise UnsupportedError(
-                f"log option {name}={value} is not supported", "", "known: max-size, tag"
+                f"log option {name}={value} is not supported", "", "known: max-size, max-file, tag"
             )
     return chosen
+
+
+def health(values: dict[str, Any]) -> Health:
+    """What the flags say of a health check; nothing if they say nothing."""
+    if not values["no_healthcheck"] and all(
+        values[name] is None for name in values if name.startswith("health_")
+    ):
+        return {}
+    from sampan.model import health
+
+    return {"health": health.asked(values)}
 
 
 def streams(words: list[str]) -> list[str]:

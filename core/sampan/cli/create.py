@@ -7,6 +7,7 @@ from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import Verb, parse
 from sampan.cli.run import find_image, replace, write_file
 from sampan.errors import InUseError
+from sampan.model import isolation
 
 VERB = Verb(
     "create",
@@ -32,10 +33,10 @@ def main(words: list[str]) -> int:
         )
     engine = make_engine()
     chosen = container_options.build(values, arguments[1:], engine.settings, detach=False)
-    if chosen["ipc"].startswith("container:"):
-        from sampan.engine.sharing import refuse
+    if isolation.shared(chosen):
+        from sampan.engine import sharing
 
-        refuse(engine, chosen)
+        sharing.settle(engine, chosen)
     image = find_image(engine, arguments[0], values)
     if values["replace"]:
         replace(engine, values)

@@ -6,7 +6,7 @@ import os
 
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
-from sampan.errors import UnsupportedError, UsageError
+from sampan.errors import UsageError
 from sampan.linux import processes, signals
 from sampan.model import options
 
@@ -37,11 +37,9 @@ VERB = Verb(
 
 
 def main(words: list[str]) -> int:
-    from sampan.engine.execute import execute
+    from sampan.engine.execute import execute, execute_detached
 
     values, arguments = parse(VERB, words)
-    if values["detach"]:
-        raise UnsupportedError("sampan exec --detach", "is not there yet", "run it with & instead")
     engine = make_engine()
     if values["latest"]:
         from sampan.cli.each import latest_id
@@ -59,6 +57,9 @@ def main(words: list[str]) -> int:
         "privileged": values["privileged"],
         "preserve_fds": values["preserve_fds"],
     }
+    if values["detach"]:
+        print(execute_detached(engine, arguments[0], chosen))
+        return 0
     return wait(execute(engine, arguments[0], chosen), stdin=values["interactive"])
 
 

@@ -26,7 +26,7 @@ def main(words: list[str]) -> int:
             "sampan export", "refusing to export to terminal", "use --output FILE, or redirect"
         )
     from sampan.cli.progress import meter
-    from sampan.engine import archive
+    from sampan.engine import archive, events
 
     engine = make_engine()
     container = engine.containers.get(name)
@@ -38,4 +38,5 @@ def main(words: list[str]) -> int:
         if values["output"] and stat.S_ISREG(os.fstat(target).st_mode):
             os.unlink(values["output"])  # half an archive is none
         raise
+    events.of_container(engine, container.record, "export")
     return 0

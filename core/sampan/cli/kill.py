@@ -32,5 +32,5 @@ def main(words: list[str]) -> int:
         arguments,
         lambda word: kill(engine, word, values["signal"]),
         values=values,
-        states=("running",),
+        states=("running", "paused"),
     )

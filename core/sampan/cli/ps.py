@@ -58,7 +58,7 @@ def main(words: list[str]) -> int:
     filters = parse_filters(values["filter"])
     everything = values["all"] or values["last"] >= 0 or values["latest"] or "status" in filters
     if not everything:
-        found = [container for container in found if container.state == "running"]
+        found = [container for container in found if container.run]
     found = [container for container in found if matches(container, filters, found)]
     found.reverse()
     count = 1 if values["latest"] else values["last"]
@@ -141,11 +141,15 @@ def row(container: Container, *, full: bool) -> dict[str, Any]:
 def status_of(container: Container) -> str:
     """Docker's words: Up 5 minutes, Exited (0) 2 seconds ago, Created."""
     now = time.time()
-    if container.state == "running" and container.run:
-        return f"Up {times.span(now - times.parse(container.run['started']))}"
+    if container.live and container.run:
+        health = f" ({container.health})" if container.health else ""
+        health = " (Paused)" if container.state == "paused" else health
+        return f"Up {times.span(now - times.parse(container.run['started']))}{health}"
     if container.exit:
         code = container.exit["code"]
         since = times.ago(now - times.parse(container.exit["finished"]))
+        if container.state == "restarting":
+            return f"Restarting ({code}) {since}"
         return f"Exited ({'unknown' if code is None else code}) {since}"
     return "Created"
 
@@ -165,6 +169,7 @@ def parse_filters(words: list[str]) -> dict[str, list[str]]:
         "health",
         "pod",
         "restart-policy",
+        "should-start-on-boot",
         "until",
     )
     result: dict[str, list[str]] = {}
@@ -204,12 +209,19 @@ def _matches(container: Container, key: str, value: str, everyone: list[Containe
             raise UsageError(f"invalid filter name={value}", str(error)) from None
     if key == "status":
         return container.state == {"stopped": "exited", "configured": "created"}.get(value, value)
-    if key in ("health", "pod"):
+    if key == "pod":
         return False  # nothing has one
+    if key == "health":
+        return (container.health or "none") == value
     if key == "restart-policy":
         if value not in POLICIES:
             raise UsageError(f"{value} invalid restart policy")
-        return value in ("no", "none")
+        return container.record["options"]["restart"] == {"none": "no"}.get(value, value)
+    if key == "should-start-on-boot":
+        from sampan.model.restart import after_boot
+
+        starts = after_boot(record["options"]["restart"], stopped=container.stopped)
+        return (starts and container.state != "created") == (value == "true")
     if key == "until":
         return times.parse(record["created"]) < times.moment(value)
     if key == "label":

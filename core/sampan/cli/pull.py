@@ -36,6 +36,7 @@ def main(words: list[str]) -> int:
         raise UnsupportedError("sampan pull --all-tags", "tags are pulled one by one", "name them")
     from sampan.cli.format import escape
     from sampan.cli.progress import show
+    from sampan.engine import events
     from sampan.engine.pull import pull
 
     engine = make_engine()
@@ -57,6 +58,7 @@ def main(words: list[str]) -> int:
             os.write(2, f"Error: {escape(str(error))}\n".encode(errors="backslashreplace"))
             failed = error.exit_status
             continue
+        events.of_image(engine, image, "pull", name)
         print(image.id.removeprefix("sha256:"), flush=True)
     return failed
 

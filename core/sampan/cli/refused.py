@@ -20,9 +20,6 @@ TOPICS = {
     LIMITS: "cpu-rt-period cpu-rt-runtime device-cgroup-rule",
     "published ports": "publish expose",
     "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
-    "restart policies": "restart",
-    "health checks": "health-cmd health-interval health-on-failure health-retries health-start-period health-timeout",
-    "shared namespaces": "cgroupns pid uts",
     "named id ranges": "subgidname subuidname",
     "pods": "init-ctr pod pod-id-file",
     "secrets": "secret",
@@ -40,12 +37,8 @@ SWITCHES = {
     "--env-merge": "merged variables",
 }
 SAME = {  # values that ask for what is so anyway
-    "cgroupns": ("private",),
-    "pid": ("private",),
-    "restart": ("no",),
     "sdnotify": ("ignore",),
     "systemd": ("false", "true"),
-    "uts": ("private",),
 }
 NO_LIMIT = ("0", "-1", "")
 _NAMES = {name: topic for topic, names in TOPICS.items() for name in names.split()}
@@ -55,7 +48,6 @@ OPTIONS = [
     *(Option(names, FLAG, f"(no {topic} yet)") for names, topic in SWITCHES.items()),
     Option("--disable-content-trust", FLAG, "(for compatibility; images are always verified)"),
     Option("--kernel-memory", help="(for compatibility; without effect)", metavar="BYTES"),
-    Option("--no-healthcheck", FLAG, "No health check (there is none yet)"),
 ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ VERB = Verb(
 
 def main(words: list[str], spawned: Spawned) -> int:
     from sampan.cli.start import begin
+    from sampan.engine import events
     from sampan.engine import run as starting
     from sampan.engine.spawn import spawn
     from sampan.engine.stop import stop
@@ -51,8 +52,10 @@ def main(words: list[str], spawned: Spawned) -> int:
             )
         stop(engine, container.id, timeout=values["time"])
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
+        monitor = starting.at_home(engine, monitor, container.record)
         starting.ready(monitor)
         begin(engine, monitor, container)
+        events.of_container(engine, container.record, "restart")
         return container.id
 
     states = ("running",) if values["running"] else ("created", "running", "exited")

@@ -11,6 +11,7 @@ from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
 from sampan.engine import run as starting
 from sampan.errors import InUseError, NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.linux.marks import mark
+from sampan.model import isolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ def main(words: list[str], spawned: Spawned) -> int:
     chosen = container_options.build(
         values, arguments[1:], engine.settings, detach=values["detach"]
     )
-    if chosen["ipc"].startswith("container:"):
-        from sampan.engine.sharing import refuse
+    if isolation.shared(chosen):
+        from sampan.engine import sharing
 
-        refuse(engine, chosen)
+        sharing.settle(engine, chosen)
+        spawned = sharing.respawn(engine, spawned, chosen)
+        starting.prepare(engine, spawned)
     if values["tty"] and values["interactive"] and not os.isatty(0):
         os.write(2, NO_TTY)
     mark("options parsed, settings read")
@@ -148,7 +151,8 @@ def run(
     if detach:
         pid = starting.start(engine, spawned, created.record, created.snapshot, preserve=preserve)
         _write_pids(values, pid, spawned.pid)
-        print(container_id)
+        print(container_id, flush=True)
+        _tell_of_logout(engine, container_id)
         return 0
     keys = parse_keys(values["detach_keys"])
     streams = container_words.streams(values["attach"]) or ["stdin", "stdout", "stderr"]
@@ -170,6 +174,15 @@ def run(
             print(container_id, flush=True)
         status = attached.wait(spawned)
     return 0 if status is None else status
+
+
+def _tell_of_logout(engine: Engine, container_id: str) -> None:
+    from sampan.engine import warn
+    from sampan.engine.logout import notice
+
+    started = engine.containers.run_record(container_id)
+    if started and (text := notice(engine, started.get("cgroup", ""))):
+        warn(text)
 
 
 def write_file(path: str | None, text: str) -> None:

@@ -50,9 +50,10 @@ def main(words: list[str], spawned: Spawned) -> int:
 
     def one(word: str) -> str | None:
         container = settled(engine, word)
-        if container.state == "running":
+        if container.run:
             return container.id
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
+        monitor = starting.at_home(engine, monitor, container.record)
         starting.ready(monitor)
         if not attach:
             begin(engine, monitor, container)

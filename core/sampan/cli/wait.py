@@ -7,7 +7,21 @@ from sampan.cli.each import each
 from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
 from sampan.errors import UsageError
 
-STATES = ("created", "configured", "running", "exited", "stopped", "stopping", "removing")
+STATES = (
+    "created",
+    "configured",
+    "running",
+    "paused",
+    "restarting",
+    "exited",
+    "stopped",
+    "stopping",
+    "removing",
+    "healthy",
+    "unhealthy",
+    "not-running",
+    "removed",
+)
 
 VERB = Verb(
     "wait",

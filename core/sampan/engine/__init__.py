@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sampan.drivers import StorageDriver
+    from sampan.drivers import NetworkBackend, StorageDriver
     from sampan.plugins import Plugins
     from sampan.settings import Settings
     from sampan.store.blobs import BlobStore
@@ -117,6 +117,15 @@ class Engine:
             fd = files.open_directory(name, dir_fd=self.root_fd, create=True)
         options = self.plugins.configure(concern, name, self.settings)
         return DriverContext(fd, self.settings.run_dir, self.idmap, options, warn)
+
+    def network(self, name: str) -> NetworkBackend:
+        """The backend of a container's network; of `container:ID` there is nothing to do."""
+        if name.startswith("container:"):
+            from sampan.engine.sharing import JoinedNetwork
+
+            return JoinedNetwork()  # type: ignore[return-value]
+        backend: NetworkBackend = self.driver("network", name)
+        return backend
 
     def driver(self, concern: str, name: str) -> Any:
         """A driver by concern and name."""

@@ -89,7 +89,7 @@ def _writer(
     driver = engine.driver("storage", storage["driver"])
     notes = LayerStore(engine.root_fd, driver, engine.idmap).truth(storage["chain"])
     mapping = None
-    if container.state != "running" and not engine.idmap.single:
+    if not container.live and not engine.idmap.single:
         mapping = container.record.get("idmap")
     return TarWriter(
         write,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 
-from sampan.engine import archive, difference, pack
+from sampan.engine import archive, difference, events, pack
 from sampan.engine.logfile import stamp
 from sampan.errors import UnsupportedError, UsageError
 from sampan.model import image as documents
@@ -65,9 +65,11 @@ def commit(
         chain = [top] if chosen["squash"] else [*pack.sources(image), top]
         size = pack.unpack(engine, chain, tell)
         document = _document(image, container, inner, chain, chosen)
-        return store(
+        made = store(
             engine, lease, document, _layers(image, top, chosen), names, size, chosen["format"]
         )
+    events.of_container(engine, container.record, "commit")
+    return made
 
 
 def _layer(

@@ -11,7 +11,7 @@ from sampan.engine import limits
 from sampan.engine.logfile import stamp
 from sampan.errors import InUseError, UnsupportedError
 from sampan.linux import userns
-from sampan.model import names, options, spec
+from sampan.model import isolation, names, options, spec
 from sampan.store.containers import NameTakenError
 
 TYPE_CHECKING = False
@@ -68,11 +68,15 @@ def _named(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Crea
 
 
 def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
-    from sampan.engine import hooks, unpack
+    from sampan.engine import events, hooks, unpack
 
     config: dict[str, Any] = image.config.get("config") or {}
     idmap = owners = None
-    if chosen["userns"] or chosen["uidmap"] or chosen["gidmap"]:
+    if (
+        (chosen["userns"] and "userns" not in isolation.shared(chosen))
+        or chosen["uidmap"]
+        or chosen["gidmap"]
+    ):
         from sampan.engine.idmaps import chosen_map
 
         idmap = chosen_map(engine, chosen)
@@ -80,9 +84,16 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     chosen["stop_signal"] = chosen["stop_signal"] or config.get("StopSignal") or "TERM"
     options.signal_number(chosen["stop_signal"])
     chosen["labels"] = {**(config.get("Labels") or {}), **chosen["labels"]}
+    if "health" in chosen or config.get("Healthcheck"):
+        from sampan.model import health
+
+        check = health.merged(config.get("Healthcheck"), chosen.get("health") or {})
+        chosen.pop("health", None)
+        if check is not None:
+            chosen["health"] = check
     container_id = os.urandom(32).hex()
     name = chosen["name"] or _free_name(engine)
-    network = engine.driver("network", chosen["network"])
+    network = engine.network(chosen["network"])
     facts = _facts(engine, container_id, chosen, idmap, private=network.namespace != "host")
     document = spec.build(config, chosen, facts)
     key = snapshot_key(container_id)
@@ -126,6 +137,7 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
 
         userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
         raise
+    events.of_container(engine, record, "create")
     return Created(record, document, made[0])
 
 
@@ -161,10 +173,20 @@ def _no_name() -> InUseError:
     return InUseError("no free container name was found", "", "give one with --name")
 
 
+def _hostname(engine: Engine, container_id: str, chosen: RunOptions, private: bool) -> str:
+    """Of the host or of another container, if its UTS namespace is shared, or its network."""
+    joined = isolation.shared(chosen)
+    donor = joined.get("uts") or joined.get("network")
+    if donor:
+        return str(engine.containers.spec(donor)["hostname"])
+    own = private and chosen["uts"] != "host"
+    return container_id[:12] if own else os.uname().nodename
+
+
 def _facts(
     engine: Engine, container_id: str, chosen: RunOptions, idmap: IdMap | None, *, private: bool
 ) -> spec.Facts:
-    hostname = chosen["hostname"] or (container_id[:12] if private else os.uname().nodename)
+    hostname = chosen["hostname"] or _hostname(engine, container_id, chosen, private)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     masks: list[str] = []
     if os.path.exists(THERMAL.format(0)):

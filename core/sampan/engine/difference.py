@@ -45,7 +45,7 @@ def diff(engine: Engine, word: str, other: str = "") -> list[Change]:
         return _images(engine, word, other)
     if not other:
         return [one for one in changes(engine, container) if one.path and one.path not in PLACES]
-    if container.state == "running":
+    if container.live:
         raise InUseError(
             f"cannot compare container {container.id[:12]} with an image",
             "it runs",

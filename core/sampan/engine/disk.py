@@ -69,7 +69,7 @@ def containers(engine: Engine) -> list[Usage]:
     found = list(engine.containers.all())
     sizes = snapshot_sizes(engine, found)
     return [
-        Usage(one, size, 0, int(one.state == "running"))
+        Usage(one, size, 0, int(one.run is not None))
         for one, size in zip(found, sizes, strict=True)
     ]
 

@@ -44,14 +44,7 @@ class Joined:
 
 def execute(engine: Engine, word: str, chosen: ExecOptions) -> Joined:
     """Start the process; SampanError with status 126 or 127 if the program cannot be executed."""
-    container = engine.containers.get(word)
-    if container.state != "running" or container.run is None:
-        raise InUseError(
-            f"cannot exec in container {container.id[:12]}",
-            f"container state improper: it is {container.state}, and must be running",
-            f"sampan start {word}",
-        )
-    engine.driver("runtime", container.record["runtime"])  # loaded before the namespaces are joined
+    container = _running(engine, word)
     ours, theirs = sockets.pair()
     console, their_console = sockets.pair()
     pid = os.fork()
@@ -62,17 +55,76 @@ def execute(engine: Engine, word: str, chosen: ExecOptions) -> Joined:
     limits.join(engine, container, pid, ours)
     theirs.close()
     their_console.close()
-    answer, _ = messages.receive(ours)
-    ours.close()
-    if answer is not None:
-        os.waitpid(pid, 0)
-        raise from_report(answer["error"])
+    _expect_started(ours, pid)
     master = -1
     if chosen["tty"]:
         _, fds = sockets.receive(console, 1)
         master = fds[0]
     console.close()
     return Joined(pid, master)
+
+
+def execute_detached(engine: Engine, word: str, chosen: ExecOptions) -> str:
+    """Start the process in the background, where nobody hears it; returns an id of 64 hexadecimal digits."""
+    container = _running(engine, word)
+    ours, theirs = sockets.pair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _leave_caller()
+        console, their_console = sockets.pair()
+        pump = os.fork() if chosen["tty"] else -1
+        if pump == 0:  # somebody must read what it writes to its terminal
+            theirs.close()
+            their_console.close()
+            _discard(console)
+        console.close()
+        _child(engine, container, {**chosen, "stdin": False}, theirs, their_console)
+    limits.join(engine, container, pid, ours)
+    theirs.close()
+    _expect_started(ours, pid)
+    return os.urandom(32).hex()
+
+
+def _leave_caller() -> None:
+    """A session of its own, and none of the caller's streams."""
+    os.setsid()
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
+
+
+def _discard(console: sockets.Socket) -> None:
+    try:
+        _, fds = sockets.receive(console, 1)
+        while fds and os.read(fds[0], 1 << 16):
+            pass
+    except OSError:
+        pass
+    finally:
+        os._exit(0)
+
+
+def _expect_started(report: sockets.Socket, pid: int) -> None:
+    """The program is executed, or the child's error is raised."""
+    answer, _ = messages.receive(report)
+    report.close()
+    if answer is not None:
+        os.waitpid(pid, 0)
+        raise from_report(answer["error"])
+
+
+def _running(engine: Engine, word: str) -> Container:
+    container = engine.containers.get(word)
+    if container.state != "running":
+        raise InUseError(
+            f"cannot exec in container {container.id[:12]}",
+            f"container state improper: it is {container.state}, and must be running",
+            f"sampan {'unpause' if container.state == 'paused' else 'start'} {word}",
+        )
+    engine.driver("runtime", container.record["runtime"])  # loaded before the namespaces are joined
+    return container
 
 
 def _child(

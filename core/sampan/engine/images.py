@@ -7,6 +7,7 @@ then miss one of them, the layer is unpacked again from its blob when the image 
 
 from __future__ import annotations
 
+from sampan.engine import events
 from sampan.errors import InUseError, NotFoundError, SampanError, UsageError
 from sampan.model import layer as layer_model
 from sampan.model import reference
@@ -148,6 +149,7 @@ def tag(engine: Engine, name: str, targets: Sequence[str]) -> None:
     image = engine.images.resolve(name)
     for target in [full_name(target) for target in targets]:
         engine.images.tag(image, target)
+        events.of_image(engine, image, "tag", target)
 
 
 def untag(engine: Engine, name: str, targets: Sequence[str]) -> None:
@@ -157,6 +159,7 @@ def untag(engine: Engine, name: str, targets: Sequence[str]) -> None:
         if target not in image.references:
             raise NotFoundError(target, "tag not known")
         engine.images.untag(target)
+        events.of_image(engine, image, "untag", target)
 
 
 def remove(
@@ -185,6 +188,7 @@ def _remove_one(engine: Engine, name: str, done: Removal, *, force: bool, by_all
     called = None if by_all else _called(image, name)
     if called is not None and len(image.references) > 1:
         engine.images.untag(called)
+        events.of_image(engine, image, "untag", called)
         done.untagged.append(called)
         return
     if called is None and len(image.references) > 1 and not (force or by_all):
@@ -240,6 +244,9 @@ def delete(engine: Engine, image: Image) -> None:
     keys = set(layer_keys(image))
     engine.images.remove(image)
     engine.layers.remove(sorted(keys - needed_layers(engine)))
+    for name in image.references:
+        events.of_image(engine, image, "untag", name)
+    events.of_image(engine, image, "remove", hex_id(image))
 
 
 def needed_layers(engine: Engine) -> set[str]:

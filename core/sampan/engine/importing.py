@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 
-from sampan.engine import pack
+from sampan.engine import events, pack
 from sampan.engine.commit import now, store
 from sampan.errors import SampanError
 from sampan.model import instructions, platform
@@ -47,7 +47,7 @@ def import_image(
     with engine.images.lease() as lease:
         read, close = _open(source)
         try:
-            layer = pack.pack(engine, lease, _plain(read, source), progress)
+            layer = pack.pack(engine, lease, inflated(read, source), progress)
         finally:
             close()
         size = pack.unpack(engine, [layer], tell)
@@ -63,7 +63,9 @@ def import_image(
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
         }
         descriptor = {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-        return store(engine, lease, document, [descriptor], names, size)
+        image = store(engine, lease, document, [descriptor], names, size)
+    events.of_image(engine, image, "import", _label(source))
+    return image
 
 
 def _platform(system: str, architecture: str, variant: str) -> dict[str, str]:
@@ -109,7 +111,7 @@ def _download(url: str) -> tuple[Callable[[], bytes], Callable[[], object]]:
     return read, answer.close
 
 
-def _plain(read: Callable[[], bytes], source: str) -> Callable[[], bytes]:
+def inflated(read: Callable[[], bytes], source: str) -> Callable[[], bytes]:
     """Chunks of CHUNK bytes of the archive itself."""
     head = b""
     while len(head) < len(ZSTD) and (more := read()):

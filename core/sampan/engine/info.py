@@ -21,7 +21,7 @@ def info(engine: Engine) -> dict[str, Any]:
     """The document that `sampan info` shows: podman's field names where podman has the field."""
     settings = engine.settings
     containers = list(engine.containers.all())
-    running = sum(container.state == "running" for container in containers)
+    running = sum(container.run is not None for container in containers)
     driver = engine.storage.name
     return {
         "host": _host(engine),

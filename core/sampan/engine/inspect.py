@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.engine import Engine
+    from sampan.model.container import RunOptions
     from sampan.store.containers import Container
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -27,7 +28,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
     process = spec["process"]
     storage = record["storage"]
     log = f"{engine.settings.root}/containers/{container.id}/log"
-    log = "" if chosen["log_driver"] == "none" else log
+    log = "" if chosen["log_driver"] in ("none", "journald") else log
     document: dict[str, Any] = {
         "Id": container.id,
         "Created": record["created"],
@@ -38,7 +39,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "ImageDigest": record["image"]["digest"],
         "ImageName": record["image"]["name"],
         "Name": container.name,
-        "RestartCount": 0,
+        "RestartCount": (container.run or container.exit or {"restarts": 0})["restarts"],
         "Driver": storage["driver"],
         "Platform": "linux",
         "OCIRuntime": record["runtime"],
@@ -70,14 +71,14 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
 
 def _state(engine: Engine, container: Container) -> dict[str, Any]:
     run, ended = container.run, container.exit
-    stopping = container.state == "running" and is_stopping(engine, container)
+    stopping = container.live and is_stopping(engine, container)
     code = ended["code"] if ended else 0
     return {
         "OciVersion": "1.0.2",
         "Status": "stopping" if stopping else container.state,
-        "Running": container.state == "running" and not stopping,
-        "Paused": False,
-        "Restarting": False,
+        "Running": container.live and not stopping,
+        "Paused": container.state == "paused",
+        "Restarting": container.state == "restarting",
         "OOMKilled": bool(ended and ended["oom"]),
         "Dead": False,
         "CgroupPath": limits_shown.cgroup_path(container),
@@ -88,8 +89,15 @@ def _state(engine: Engine, container: Container) -> dict[str, Any]:
         "Error": ended["error"] if ended else "",
         "StartedAt": run["started"] if run else ended["started"] if ended else NEVER,
         "FinishedAt": ended["finished"] if ended else NEVER,
-        "Health": {"Status": "", "FailingStreak": 0, "Log": None},
+        "Health": _health(engine, container),
     }
+
+
+def _health(engine: Engine, container: Container) -> dict[str, Any]:
+    found = None
+    if "health" in container.record["options"]:
+        found = engine.containers.health(container.id)
+    return found or {"Status": "", "FailingStreak": 0, "Log": None}
 
 
 def _mount(engine: Engine, mount: dict[str, Any]) -> dict[str, Any]:
@@ -164,6 +172,18 @@ def _config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
         "Umask": f"{int(chosen['umask'], 8):04o}",
         "Timezone": chosen["tz"],
         "Passwd": True,
+        **_healthcheck(chosen),
+    }
+
+
+def _healthcheck(chosen: RunOptions) -> dict[str, Any]:
+    if "health" not in chosen:
+        return {}
+    from sampan.model import health
+
+    return {
+        "Healthcheck": health.document(chosen["health"]),
+        "HealthcheckOnFailureAction": chosen["health"]["on_failure"],
     }
 
 
@@ -192,7 +212,10 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         },
         "NetworkMode": chosen["network"],
         "PortBindings": {},
-        "RestartPolicy": {"Name": "", "MaximumRetryCount": 0},
+        "RestartPolicy": {
+            "Name": chosen["restart"] if chosen["restart"] != "no" else "",
+            "MaximumRetryCount": chosen["restart_max"],
+        },
         "AutoRemove": chosen["rm"],
         "CapAdd": chosen["cap_add"],
         "CapDrop": chosen["cap_drop"],
@@ -201,11 +224,11 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         "DnsSearch": chosen["dns_search"],
         "ExtraHosts": [f"{name}:{address}" for address, name in chosen["add_hosts"]],
         "GroupAdd": chosen["group_add"],
-        "IpcMode": chosen.get("ipc") or "private",
-        "PidMode": "private",
-        "UTSMode": "private",
+        "IpcMode": chosen["ipc"] or "shareable",
+        "PidMode": chosen["pid"] or "private",
+        "UTSMode": chosen["uts"] or "private",
         "UsernsMode": "private" if container.record.get("idmap") else "",
-        "CgroupMode": "private",
+        "CgroupMode": chosen["cgroupns"] or "private",
         "Init": bool(chosen["init"]),
         "OomScoreAdj": chosen["oom_score_adj"] or 0,
         "Privileged": chosen["privileged"],

@@ -193,16 +193,31 @@ def noted(plan: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def ended(engine: Engine, plan: dict[str, Any]) -> bool:
-    """In the monitor, at the end: nothing is left in the cgroup, nor the cgroup. Whether memory had run out."""
+def emptied(engine: Engine, plan: dict[str, Any]) -> int:
+    """In the monitor, after a run: nothing is left in the cgroup. How often memory had run out in it by now."""
     told = plan.get("cgroup")
     if not told or not told["path"]:
-        return False
+        return 0
     driver: CgroupManager = engine.driver("cgroup", told["manager"])
     driver.kill(told["path"])
-    oom = bool(driver.stats(told["path"])["oom_kills"])
-    driver.remove(told["path"])
-    return oom
+    return int(driver.stats(told["path"])["oom_kills"])
+
+
+def removed(engine: Engine, plan: dict[str, Any]) -> None:
+    """In the monitor, after the last run: the cgroup is gone too."""
+    told = plan.get("cgroup")
+    if told and told["path"]:
+        driver: CgroupManager = engine.driver("cgroup", told["manager"])
+        driver.kill(told["path"])
+        driver.remove(told["path"])
+
+
+def enter(engine: Engine, plan: dict[str, Any]) -> None:
+    """In a child of the monitor that is to run a further command: move to the cgroup."""
+    told = plan.get("cgroup")
+    if told and told["path"]:
+        driver: CgroupManager = engine.driver("cgroup", told["manager"])
+        driver.join(told["path"], os.getpid())
 
 
 def sweep(engine: Engine, container_id: str) -> None:

@@ -12,6 +12,13 @@ import os
 import time
 
 LOG = "log"
+NEW = "log.new"
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def name(number: int) -> str:
+    """The name of the current log, or of the `number`th before it."""
+    return f"{LOG}.{number}" if number else LOG
 
 
 def stamp(moment: int) -> str:
@@ -23,16 +30,17 @@ def stamp(moment: int) -> str:
 class LogWriter:
     """Appends to the log of a container; `driver` is k8s-file, json-file or none.
 
-    With a `limit` the log is begun anew before a record that would make it larger, as conmon does.
+    With a `limit` (bytes) the log is begun anew before a record that would make it larger.  Of `files` files the
+    older ones are log.1, log.2, ...; with one alone the log is emptied, as conmon does.
     """
 
-    def __init__(self, dir_fd: int, driver: str, limit: int = 0) -> None:
-        self._json, self._limit = driver == "json-file", limit
+    def __init__(self, dir_fd: int, driver: str, limit: int = 0, files: int = 1) -> None:
+        self._json, self._limit, self._files = driver == "json-file", limit, files
+        self._dir_fd = dir_fd
         self.dropped = 0
         self._fd = -1
         if driver != "none":
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(LOG, flags, 0o600, dir_fd=dir_fd)
+            self._fd = os.open(LOG, FLAGS, 0o600, dir_fd=dir_fd)
             self._end_torn_record()
 
     def _end_torn_record(self) -> None:
@@ -49,12 +57,15 @@ class LogWriter:
         record = self._objects(stream, data, moment) if self._json else _lines(stream, data, moment)
         self._append(record)
 
+    def finish(self) -> None:
+        """The run is over; a file has everything already."""
+
     def _append(self, record: bytes) -> None:
         """All of the record or nothing: what comes later must begin on a line of its own."""
         view = memoryview(record)
-        if self._limit and os.fstat(self._fd).st_size + len(record) > self._limit:
-            os.ftruncate(self._fd, 0)
         try:
+            if self._limit and os.fstat(self._fd).st_size + len(record) > self._limit:
+                self._begin_anew()
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
@@ -64,13 +75,35 @@ class LogWriter:
             if written := len(record) - len(view):
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
 
+    def _begin_anew(self) -> None:
+        """Whenever this is interrupted, every record is in one of the files, and none is in two."""
+        if self._files < 2:
+            os.ftruncate(self._fd, 0)
+            return
+        fd = os.open(
+            NEW, FLAGS | os.O_TRUNC, 0o600, dir_fd=self._dir_fd
+        )  # first: a disk may be full
+        for number in range(self._files - 1, 0, -1):
+            try:
+                os.rename(
+                    name(number - 1), name(number), src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd
+                )
+            except FileNotFoundError:
+                continue
+        os.rename(NEW, LOG, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+        os.close(self._fd)
+        self._fd = fd
+
     @staticmethod
     def _objects(stream: bytes, data: bytes, moment: str) -> bytes:
-        name = stream.decode()
         *whole, rest = data.split(b"\n")
         rows = [
             json.dumps(
-                {"log": line.decode(errors="surrogateescape"), "stream": name, "time": moment}
+                {
+                    "log": line.decode(errors="surrogateescape"),
+                    "stream": stream.decode(),
+                    "time": moment,
+                }
             )
             for line in [*(line + b"\n" for line in whole), *([rest] if rest else [])]
         ]

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import select
-import stat
 
 from sampan import files
 from sampan.engine import warn
-from sampan.engine.logfile import LOG, parse_record, stamp
-from sampan.errors import CorruptError, SampanError
+from sampan.engine.logfile import parse_record, stamp
+from sampan.engine.logread import Files
+from sampan.errors import SampanError
 from sampan.linux import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sampan.engine import Engine
+    from sampan.engine.journal import Journal
     from sampan.model.container import Run
 
 POLL_SECONDS = 0.1  # how soon a follower sees new output
-BLOCK = 64 << 10
-LOOKBACK = 4 << 20  # bytes of other lines that are searched for the beginning of a line
 
 
 class Selection:
@@ -60,32 +59,24 @@ def show(
         )
     directory = engine.containers.open(container.id)
     try:
-        fd = _open(directory, container.name)
-        if fd is None:
-            return
+        log: Files | Journal = Files(directory, container.name)
+        if container.record["options"]["log_driver"] == "journald":
+            from sampan.engine.journal import Journal
+
+            log = Journal(container.id)
         label = container.name if names else container.id[:12] if ids else ""
         prefix = f"{label} ".encode() if label else b""
         writer = _Writer(selection, prefix)
-        for line in _lines(fd, selection):
+        for line in log.lines(selection.tail):
             writer.add(line)
         writer.flush()
         if follow and container.run:
-            _follow(fd, writer, _end_of(engine, container.id, container.run))
+            _follow(log, writer, _end_of(engine, container.id, container.run))
+        log.close()
     finally:
         os.close(directory)
     if writer.damaged:
         warn(f"{writer.damaged} damaged records of the log of {container.name} are left out")
-
-
-def _open(directory: int, name: str) -> int | None:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        fd = os.open(LOG, flags, dir_fd=directory)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise CorruptError(f"cannot read the log of {name}", "it is not a regular file")
-    return fd
 
 
 class _Writer:
@@ -127,73 +118,12 @@ class _Writer:
         self._pending, self._size = [], 0
 
 
-def _lines(fd: int, selection: Selection) -> Iterator[bytes]:
-    """The log's complete records; with `tail` the last ones that make that many lines."""
-    if selection.tail >= 0:
-        yield from _tail(fd, selection.tail)
-        return
-    pending = b""
-    while chunk := os.read(fd, 1 << 20):
-        lines = (pending + chunk).split(b"\n")
-        pending = lines.pop()
-        yield from lines
-    if pending:
-        os.lseek(fd, -len(pending), os.SEEK_CUR)
-
-
-def _tail(fd: int, count: int) -> Iterator[bytes]:
-    """The records of the last lines: a line is all parts of one stream up to its newline."""
-    size = os.lseek(fd, 0, os.SEEK_END)
-    records = _backwards(fd, size)
-    os.lseek(fd, size - len(next(records, b"")), os.SEEK_SET)  # behind the last complete one
-    if not count:
-        return
-    chosen: list[bytes] = []
-    inside: dict[bytes, bool] = {}  # by stream: whether the line that we are in is wanted
-    kept = passed = 0
-    for record in records:
-        parsed = parse_record(record)
-        if parsed is None:
-            continue
-        _, stream, text = parsed
-        if text.endswith(b"\n") or stream not in inside:
-            inside[stream] = kept < count
-            kept += inside[stream]
-        if inside[stream]:
-            chosen.append(record)
-            passed = 0
-        else:
-            passed += len(record)
-        if kept == count and (passed > LOOKBACK or not any(inside.values())):
-            break
-    yield from reversed(chosen)
-
-
-def _backwards(fd: int, end: int) -> Iterator[bytes]:
-    """What newlines separate, the last first; it is what follows the last newline, perhaps nothing."""
-    rest = b""
-    while end > 0:
-        step = min(end, BLOCK)
-        end -= step
-        rest, *lines = (os.pread(fd, step, end) + rest).split(b"\n")
-        yield from reversed(lines)
-    if rest:
-        yield rest
-
-
-def _follow(fd: int, writer: _Writer, ended: Callable[[], bool]) -> None:
+def _follow(log: Files | Journal, writer: _Writer, ended: Callable[[], bool]) -> None:
     """Go on until the last byte has been written."""
-    pending = b""
     last = False
     while True:
-        if os.lseek(fd, 0, os.SEEK_CUR) > os.fstat(fd).st_size:  # begun anew: see LogWriter
-            os.lseek(fd, 0, os.SEEK_SET)
-            pending = b""
-        while chunk := os.read(fd, 1 << 20):
-            lines = (pending + chunk).split(b"\n")
-            pending = lines.pop()
-            for line in lines:
-                writer.add(line)
+        for line in log.more():
+            writer.add(line)
         writer.flush()
         if last:
             return
@@ -222,5 +152,9 @@ def _gone(pidfd: int | None, seconds: float) -> bool:
 
 
 def _recorded(engine: Engine, container_id: str, started: str) -> bool:
+    """Whether the last run has ended, and no other one follows."""
     found = engine.containers.exit_record(container_id)
-    return found is not None and found["started"] == started
+    if found is None or found["started"] < started or found["restarting"]:
+        return False
+    run = engine.containers.run_record(container_id)
+    return run is None or run["started"] == found["started"]

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from sampan.linux.userns import IdMap
+    from sampan.model.container import Run
 
 
-def main(sock: sockets.Socket, idmap: IdMap) -> NoReturn:
+def main(sock: sockets.Socket, idmap: IdMap, join: Run | None = None) -> NoReturn:
     """Make the namespaces, wait for the plan, run it; leave with the status 0 whatever the container does."""
     try:
-        plan, fds = _prepare(sock, idmap)
+        plan, fds = _prepare(sock, idmap, join)
         if plan is not None:
             from sampan.engine.supervise import Supervisor
 
@@ -36,7 +37,9 @@ def main(sock: sockets.Socket, idmap: IdMap) -> NoReturn:
     os._exit(0)
 
 
-def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None, list[int]]:
+def _prepare(
+    sock: sockets.Socket, idmap: IdMap, join: Run | None = None
+) -> tuple[dict[str, Any] | None, list[int]]:
     """Leave the caller's session, descriptors and user namespace behind; receive the plan."""
     os.setsid()
     os.chdir("/")
@@ -46,7 +49,12 @@ def _prepare(sock: sockets.Socket, idmap: IdMap) -> tuple[dict[str, Any] | None,
     for fd in range(3):
         if fd != sock.fileno():
             os.dup2(null, fd)
-    userns.enter(idmap)
+    if join is None:
+        userns.enter(idmap)
+    else:
+        from sampan.engine import sharing
+
+        sharing.join(join)
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
     libc.set_name("sampan-monitor")
     _own_mounts()

@@ -161,7 +161,13 @@ def container(engine: Engine, found: Container, produce: Callable[[int, int], ob
 
     Owners are those of the store's user namespace if it does not run, else those of the container's.
     """
-    if found.state == "running":
+    if found.state == "restarting":
+        raise InUseError(
+            f"cannot read the file system of container {found.id[:12]}",
+            "it is being restarted",
+            "try again",
+        )
+    if found.live:
         return _running(engine, found, produce)
     from sampan.engine.run import prepare_again
 

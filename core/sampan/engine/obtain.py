@@ -41,9 +41,12 @@ def obtain(
                 raise
     from contextlib import nullcontext
 
+    from sampan.engine import events
     from sampan.engine.pull import pull
 
     with (progress or nullcontext)() as told:
-        return pull(
+        image = pull(
             engine, name, platform=platform, policy=policy, tls_verify=tls_verify, progress=told
         )
+    events.of_image(engine, image, "pull", name)
+    return image

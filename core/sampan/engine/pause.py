@@ -32,7 +32,7 @@ def paused(
 ) -> Generator[None, None, None]:
     """The container's processes stand still in the block; one that does not run needs nothing."""
     run = container.run
-    if not wanted or container.state != "running" or run is None:
+    if not wanted or not container.live or run is None:
         yield
         return
     pidfd = processes.open_if_same(run["pid"], run["start_time"])
@@ -46,7 +46,7 @@ def paused(
     if pid == 0:
         os.close(hold)
         os.close(told)
-        _child(container, pidfd, run["pid"], hold_read, tell)
+        _child(container, pidfd, hold_read, tell)
     for fd in (hold_read, tell, pidfd):
         os.close(fd)
     try:
@@ -60,14 +60,14 @@ def paused(
         os.close(told)
 
 
-def _child(container: Container, pidfd: int, first: int, hold: int, tell: int) -> None:
+def _child(container: Container, pidfd: int, hold: int, tell: int) -> None:
     stopped: dict[int, int] = {}
     try:
         os.setpgid(0, 0)  # an interrupt at the terminal is the caller's
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
         libc.setns(pidfd, libc.CLONE_NEWUSER)
         idmaps.become_root(container.record)
-        _stop(os.stat(f"/proc/{first}/ns/pid").st_ino, stopped)
+        _stop(scope(container), stopped)
         os.write(tell, b"null")
         os.read(hold, 1)
     except BaseException as error:
@@ -78,8 +78,38 @@ def _child(container: Container, pidfd: int, first: int, hold: int, tell: int) -
         os._exit(0)
 
 
-def _stop(namespace: int, stopped: dict[int, int]) -> None:
-    """SIGSTOP to every process of the pid namespace; new ones may appear while we look."""
+def stop_all(container: Container) -> None:
+    """Stop every process of the container until `end_stop`; in a child that may signal them."""
+    _stop(scope(container), {})
+
+
+def end_stop(container: Container) -> None:
+    """Let every process of the container go on."""
+    for pid in pids(container):
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        if _is_inside(str(pid), scope(container)):
+            processes.send_signal(fd, signal.SIGCONT)
+        os.close(fd)
+
+
+def pids(container: Container) -> list[int]:
+    """The processes of a live container, as the host numbers them; in a child that may look at them."""
+    wanted = scope(container)
+    return [pid for pid in processes.every() if _is_inside(str(pid), wanted)]
+
+
+def scope(container: Container) -> tuple[str, int]:
+    """What tells the container's processes from others: their pid namespace, or their mounts if that is shared."""
+    assert container.run is not None
+    kind = "mnt" if container.record["options"]["pid"] else "pid"
+    return kind, os.stat(f"/proc/{container.run['pid']}/ns/{kind}").st_ino
+
+
+def _stop(namespace: tuple[str, int], stopped: dict[int, int]) -> None:
+    """SIGSTOP to every process of the container; new ones may appear while we look."""
     for _ in range(ROUNDS):
         new = 0
         for name in os.listdir("/proc"):
@@ -104,9 +134,10 @@ def _stop(namespace: int, stopped: dict[int, int]) -> None:
     )
 
 
-def _is_inside(name: str, namespace: int) -> bool:
+def _is_inside(name: str, wanted: tuple[str, int]) -> bool:
+    kind, inode = wanted
     try:
-        return os.stat(f"/proc/{name}/ns/pid").st_ino == namespace
+        return os.stat(f"/proc/{name}/ns/{kind}").st_ino == inode
     except OSError:
         return False
 

@@ -21,19 +21,20 @@ def remove(
 
     volumes: with the volumes that were made for it without a name, unless another container has them.
     """
-    from sampan.engine import tidy
+    from sampan.engine import events, tidy
     from sampan.engine.stop import settled, stop
 
     container_id = engine.containers.find(word)
     name = ""
+    record: Record | None = None
     doomed: list[tuple[str, str]] = []  # storage driver, key
     mounts: list[dict[str, Any]] = []
     try:
         container = settled(engine, container_id)
-        name = container.name
+        name, record = container.name, container.record
         doomed = snapshots_of(container.record)
         mounts = container.record["options"]["mounts"]
-        if container.state == "running":
+        if container.run:
             if not force:
                 raise InUseError(
                     f"cannot remove container {container_id} as it is running - running or paused "
@@ -53,6 +54,8 @@ def remove(
     if doomed:
         userns.run(engine.idmap, lambda: remove_snapshots(engine, doomed))
     engine.containers.remove(container_id, name or None)
+    if record is not None:
+        events.of_container(engine, record, "remove")
     if volumes and mounts:
         from sampan.engine.volumes import drop
         from sampan.model.mounts import volumes as names

@@ -7,6 +7,7 @@ import os
 from sampan.engine import limits
 from sampan.errors import InUseError, SampanError
 from sampan.linux import sockets
+from sampan.model import isolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ def prepare(engine: Engine, spawned: Spawned) -> None:
 def ready(spawned: Spawned) -> None:
     """The monitor has its namespaces, or its error is raised: nothing has been made yet."""
     spawned.expect("ready")
+
+
+def at_home(engine: Engine, spawned: Spawned, record: Record) -> Spawned:
+    """The monitor, or one in the user namespace of the containers whose namespaces are joined."""
+    if not isolation.shared(record["options"]):
+        return spawned
+    from sampan.engine import sharing
+
+    return sharing.respawn(engine, spawned, record["options"])
 
 
 def start(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from sampan.model.container import Run
+
 
 class Spawned:
     """A monitor that waits for its plan. Closing the socket without sending one ends it."""
@@ -45,8 +47,11 @@ class Spawned:
         return answer
 
 
-def spawn(idmap: IdMap) -> Spawned:
-    """Fork the monitor. The process must have one thread."""
+def spawn(idmap: IdMap, join: Run | None = None) -> Spawned:
+    """Fork the monitor. The process must have one thread.
+
+    join: the run of a container whose user namespace it is to join, instead of making one.
+    """
     ours, theirs = sockets.pair()
     pid = os.fork()
     if pid == 0:
@@ -54,7 +59,7 @@ def spawn(idmap: IdMap) -> Spawned:
             ours.close()
             from sampan.engine import monitor
 
-            monitor.main(theirs, idmap)
+            monitor.main(theirs, idmap, join)
         finally:
             os._exit(125)
     theirs.close()

@@ -7,10 +7,11 @@ import select
 import time
 
 from sampan import files
-from sampan.engine import warn
+from sampan.engine import events, messages, warn
 from sampan.errors import InUseError, NotFoundError, SampanError
 from sampan.linux import processes
 from sampan.model import options
+from sampan.store.containers import STOPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ def kill(engine: Engine, word: str, signal: str = "KILL") -> str:
             f"container state improper: it is {container.state}, and can only be killed while running",
         )
     try:
+        if number in (9, options.signal_number(container.record["options"]["stop_signal"])):
+            _note_stopped(engine, container)
         processes.send_signal(pidfd, number)
+        events.of_container(engine, container.record, "kill", {"signal": str(number)})
         if number == 9:
             _await(engine, container, pidfd, GRACE)
     finally:
@@ -53,9 +57,17 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
         container = settled(engine, container_id)
     except NotFoundError:  # it was ending, and --rm took it away
         return container_id
+    while container.state == "restarting":
+        _note_stopped(engine, container)
+        container = _interrupt(engine, container)
     pidfd = _first_process(container)
     if pidfd is None:
         return container_id
+    if container.state == "paused":  # what stands still hears no signal
+        from sampan.engine.freezing import resume
+
+        resume(engine, container)
+    _note_stopped(engine, container)
     chosen = container.record["options"]
     grace = chosen["stop_timeout"] if timeout is None else timeout
     try:
@@ -73,7 +85,34 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
         _await(engine, container, pidfd, GRACE)
     finally:
         os.close(pidfd)
+    events.of_container(engine, container.record, "stop")
     return container.id
+
+
+def _note_stopped(engine: Engine, container: Container) -> None:
+    """Its restart policy must not bring it back."""
+    if container.run is None or container.record["options"]["restart"] == "no":
+        return
+    try:
+        directory = engine.containers.open(container.id)
+        files.write_atomic(directory, STOPPED, container.run["started"].encode())
+        os.close(directory)
+    except FileNotFoundError:  # it is being removed
+        return
+
+
+def _interrupt(engine: Engine, container: Container) -> Container:
+    """Tell a monitor that waits before the next run to give up; the container as it is then."""
+    from sampan.engine.run import connect
+
+    try:
+        monitor = connect(engine, container)
+        messages.send(monitor.sock, {"kind": "stop"})
+        messages.receive(monitor.sock)  # until it is gone, or goes on with a run
+        monitor.sock.close()
+    except InUseError:
+        time.sleep(0.01)  # it has just left
+    return engine.containers.get(container.id)
 
 
 def _note(engine: Engine, container: Container) -> None:
@@ -130,6 +169,8 @@ def settled(engine: Engine, word: str) -> Container:
         and run["boot"] == processes.boot_id()
         and processes.start_time(run["pid"]) != run["start_time"]
     ):
+        if container.state == "restarting":
+            return container
         settle(run)
         container = engine.containers.get(container.id)
     return container

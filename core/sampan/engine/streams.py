@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.engine.journal import JournalWriter
     from sampan.engine.logfile import LogWriter
 
 CHUNK = 64 << 10
@@ -103,7 +104,9 @@ class Client:
 class Streams:
     """The pumps.  `sources` are (descriptor, name); `stdin` is where the container reads from, or -1."""
 
-    def __init__(self, sources: dict[int, bytes], stdin: int, log: LogWriter, *, tty: bool) -> None:
+    def __init__(
+        self, sources: dict[int, bytes], stdin: int, log: LogWriter | JournalWriter, *, tty: bool
+    ) -> None:
         self.sources, self.stdin, self.log, self.tty = sources, stdin, log, tty
         self.clients: list[Client] = []
         self._input = b""
@@ -214,6 +217,12 @@ class Streams:
             self.stdin = -1
             for client in self.clients:
                 client.close_stdin()
+
+    def close(self) -> None:
+        """Let go of the container's ends."""
+        for fd in {*self.sources, self.stdin} - {-1}:
+            os.close(fd)
+        self.sources, self.stdin = {}, -1
 
     def drain(self, seconds: float) -> None:
         """After the end of the container: move what is left, until all is read or the time is over."""

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import time
 
 from sampan import files
-from sampan.engine import Engine, limits, surroundings, terminal
+from sampan.engine import Engine, events, limits, surroundings
 from sampan.engine.logfile import LogWriter, stamp
-from sampan.engine.messages import receive, send
+from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
+from sampan.engine.watch import Turn, Watch
 from sampan.errors import SampanError
-from sampan.linux import paths, processes, sockets
+from sampan.linux import libc, paths, processes, sockets
 from sampan.linux.marks import mark
+from sampan.model import isolation, users
 from sampan.model import spec as oci
-from sampan.model import users
 from sampan.model.contract import Io
 from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
 from sampan.model.sizes import decimal_size
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.drivers import NetworkBackend, Runtime, StorageDriver
+    from sampan.engine.journal import JournalWriter
     from sampan.linux.fuse import Server
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
@@ -63,12 +64,13 @@ class Supervisor:
         self._fds = fds  # the client's stdin, stdout, stderr, then what it preserves
         self._kept = fds[3:]
         self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
-        self.network: NetworkBackend = self.engine.driver("network", self.options["network"])
+        self.network: NetworkBackend = self.engine.network(self.options["network"])
         self._servers: list[Server] = []  # of a root that is a FUSE file system
-        self._error = ""
+        self._restarts = 0
+        self._shared = bool(isolation.shared(self.options))
+        self._master = -1
         self._oom = False  # the kernel killed one of its processes for want of memory
-        self._deadline: float | None = None
-        self._late = False  # killed by --timeout, which podman tells as -1
+        self._oom_kills = 0
 
     def _own_map(self) -> None:
         """A container in a nested user namespace; what is made for it here belongs to its root, if it has one."""
@@ -79,45 +81,100 @@ class Supervisor:
             self._owner = self._idmap.outside(0, 0)
 
     def run(self) -> None:
+        """All runs of the container, one after another while its restart policy wants another one."""
+        log = self._open_log()
         started = stamp(time.time_ns())
-        limit = decimal_size(self.options["log_options"].get("max-size", "0"), "max-size")
-        log = LogWriter(self.dir_fd, self.options["log_driver"], limit)
         try:
             process = self._create()
             mark("  container created")
-            attachment = self.network.attach(self.record["id"], process.pid, {})
-            streams = self._streams(log)
-            self._note_run(process, started)
-            self.runtime.start(self.record["id"])
+            self.watch = Watch(self.sock, self.bundle_fd, self._servers)
+            turn = self._begin(process, log, started)
         except BaseException as error:
-            self._failed(error, started)
+            self.failed(error, started)
             raise
         send(self.sock, {"kind": "started", "pid": process.pid})
         mark("  program executed")
+        events.of_container(self.engine, self.record, "start")
         if self.options["rm"]:  # load what the end needs, while the container runs
             self.engine.driver("storage", self.record["storage"]["driver"])
             self.engine.containers.name_taken(self.record["name"])
+        for number in self.plan["signals"]:
+            turn.signal(number)
+        if self.options["restart"] == "no" and "health" not in self.options:
+            self.last(turn, self.until_end(turn), started)
+        else:
+            from sampan.engine.again import turns
+
+            turns(self, turn, log, started)
+
+    def _open_log(self) -> LogWriter | JournalWriter:
+        if self.options["log_driver"] == "journald":
+            from sampan.engine.journal import JournalWriter
+
+            return JournalWriter(self.record)
+        given = self.options["log_options"]
+        limit = decimal_size(given.get("max-size", "0"), "max-size")
+        return LogWriter(
+            self.dir_fd, self.options["log_driver"], limit, int(given.get("max-file", "1"))
+        )
+
+    def _begin(self, process: Process, log: LogWriter | JournalWriter, started: str) -> Turn:
+        """Connect the created container and let its program run."""
+        self._attachment = self.network.attach(self.record["id"], process.pid, {})
+        streams = self._streams(log)
+        self._note_run(process, started)
+        self.runtime.start(self.record["id"])
+        if self.options["pid"]:  # how what it has left will be known
+            self._mount_namespace = os.stat(f"/proc/{process.pid}/ns/mnt").st_ino
+        turn = Turn(process, streams, self._master)
         if self.options["timeout"]:
-            self._deadline = time.monotonic() + self.options["timeout"]
-        listener = sockets.listen(self.bundle_fd, "attach")
-        code = self._watch(process, streams, listener)
-        code = -1 if self._late else code
+            turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
+        return turn
+
+    def begin_again(self, log: LogWriter | JournalWriter, started: str, restarts: int) -> Turn:
+        """The next run: what is mounted stays, and so does the document."""
+        self.plan["attach"] = False
+        self._fds = []
+        self._restarts = restarts
+        turn = self._begin(self._create_process(), log, started)
+        events.of_container(self.engine, self.record, "restart")
+        return turn
+
+    def document(self) -> dict[str, Any]:
+        """The OCI document as the runtime got it."""
+        document: dict[str, Any] = json.loads(files.read(self.bundle_fd, "config.json"))
+        return document
+
+    def until_end(self, turn: Turn) -> int:
+        """The exit code of a run, once its last byte is where it belongs."""
+        code = self.watch.until_end(turn)
         mark("  program ended")
-        streams.drain(DRAIN_SECONDS)
-        self.network.detach(self.record["id"], attachment)
-        self._oom = limits.ended(self.engine, self.plan)
+        if self.options["pid"]:
+            from sampan.engine import sharing
+
+            sharing.end_all(self._mount_namespace, {server.pid for server in self._servers})
+        turn.streams.drain(DRAIN_SECONDS)
+        turn.streams.log.finish()
+        self.network.detach(self.record["id"], self._attachment)
+        turn.close()
+        kills = limits.emptied(self.engine, self.plan)
+        self._oom, self._oom_kills = kills > self._oom_kills, kills
+        return -1 if turn.late else code
+
+    def last(self, turn: Turn, code: int, started: str) -> None:
+        """The end of a run that no other one follows."""
+        limits.removed(self.engine, self.plan)
         self._unmount()  # what a FUSE program still has is written now
-        self._note_exit(code, started, self._error)
+        self.note_exit(code, started, turn.error)
         self._clean()
         mark("  recorded and cleaned")
-        for client in streams.clients:
-            client.tell({"kind": "exit", "code": code})
-        if not streams.clients:
-            send(self.sock, {"kind": "exit", "code": code})
+        self.watch.tell(turn, code)
 
     def _create(self) -> Process:
         """Mount, finish the document, and let the runtime create the container."""
         mark("  plan received")
+        if self.options["pid"]:  # what its processes leave behind is ours to end
+            libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
         for name in ("rootfs", "etc"):
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
@@ -126,17 +183,28 @@ class Supervisor:
             surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
         spec = json.loads(files.read(self.dir_fd, "config.json"))
+        host_network, record = self.network.namespace == "host", self.record
+        if self._shared:
+            from sampan.engine import sharing
+
+            host_network, record = sharing.network_of(self.engine, record)
+            sharing.place_shm(self.engine, self.record, self.plan["bundle"])
         limits.begin(self.engine, self.plan, spec)
         surroundings.make_etc(
-            self.bundle_fd,
-            self.record,
-            spec["hostname"],
-            host_network=self.network.namespace == "host",
-            owner=self._owner,
+            self.bundle_fd, record, spec["hostname"], host_network=host_network, owner=self._owner
         )
         spec = self._finish(spec)
         files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
         mark("  root mounted, document finished")
+        return self._create_process()
+
+    def _create_process(self) -> Process:
+        if self._shared:
+            from sampan.engine import sharing
+
+            spec = sharing.fill_in(self.engine, self.record, self.document())
+            data = json.dumps(spec).encode()
+            files.write_atomic(self.bundle_fd, "config.json", data, sync=False)
         io = self._open_io()
         try:
             return self.runtime.create(self.record["id"], self.plan["bundle"], io)
@@ -213,7 +281,7 @@ class Supervisor:
             source, self._in = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
         return Io(source, out, err, -1, keep)
 
-    def _streams(self, log: LogWriter) -> Streams:
+    def _streams(self, log: LogWriter | JournalWriter) -> Streams:
         if self.tty:
             _, fds = sockets.receive(self._console, 1)
             self._console.close()
@@ -233,76 +301,6 @@ class Supervisor:
                 os.close(fd)
         return streams
 
-    def _watch(self, process: Process, streams: Streams, listener: sockets.Socket) -> int:
-        """Pump until the first process ends; returns its exit code (128+n if a signal ended it)."""
-        pidfd = process.pidfd if process.pidfd >= 0 else os.pidfd_open(process.pid)
-        control = {self.sock.fileno(): self.sock}
-        for number in self.plan["signals"]:
-            processes.send_signal(pidfd, number)
-        ended = {server.pidfd: server for server in self._servers}
-        while True:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.register(listener.fileno(), select.POLLIN)
-            for fd in (*control, *ended):
-                poll.register(fd, select.POLLIN)
-            for fd, events in streams.interest().items():
-                poll.register(fd, events)
-            for fd, events in poll.poll(self._timeout()):
-                if fd == listener.fileno():
-                    self._accept(listener, control, streams)
-                elif fd in control:
-                    self._command(control, fd, pidfd, streams)
-                elif fd == pidfd:
-                    return processes.exit_code(process.pid)
-                elif fd in ended:
-                    processes.send_signal(pidfd, 9)  # there is nothing left to read or write
-                    server = ended.pop(fd)
-                    self._error = f"{server.name} ended: {server.complaint() or 'nobody knows why'}"
-                else:
-                    streams.handle(fd, events)
-            self._check_deadline(pidfd)
-
-    def _timeout(self) -> int | None:
-        if self._deadline is None:
-            return None
-        return max(0, int((self._deadline - time.monotonic()) * 1000) + 1)
-
-    def _check_deadline(self, pidfd: int) -> None:
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._deadline, self._late = None, True
-            processes.send_signal(pidfd, 9)
-
-    def _accept(
-        self, listener: sockets.Socket, control: dict[int, sockets.Socket], streams: Streams
-    ) -> None:
-        sock = sockets.accept(listener)
-        control[sock.fileno()] = sock
-
-    def _command(
-        self, control: dict[int, sockets.Socket], fd: int, pidfd: int, streams: Streams
-    ) -> None:
-        """A message of the command or of an attached client."""
-        sock = control[fd]
-        message, fds = receive(sock, 3)
-        if message is None:
-            del control[fd]
-            for client in [c for c in streams.clients if c.sock is sock]:
-                streams.clients.remove(client)
-                client.close()
-            return
-        kind = message["kind"]
-        if kind == "signal":
-            processes.send_signal(pidfd, message["number"])
-        elif kind == "resize" and self.tty:
-            terminal.set_size(self._master, message["rows"], message["columns"])
-        elif kind == "root":
-            root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
-            send(sock, {"kind": "root"}, [root])
-            os.close(root)
-        elif kind == "attach":
-            streams.clients.append(Client(sock, fds, message["stdin"] and streams.stdin >= 0))
-
     def _note_run(self, process: Process, started: str) -> None:
         run = {
             "boot": processes.boot_id(),
@@ -311,34 +309,44 @@ class Supervisor:
             "monitor": os.getpid(),
             "monitor_start_time": processes.start_time(os.getpid()),
             "started": started,
+            "restarts": self._restarts,
             **limits.noted(self.plan),
         }
         files.write_atomic(self.dir_fd, "run.json", json.dumps(run).encode(), sync=False)
+        if not self.options["rm"]:  # for who watches over it: see model.units
+            pid = f"{os.getpid()}\n".encode()
+            files.write_atomic(self.bundle_fd, "monitor.pid", pid, sync=False)
 
-    def _note_exit(self, code: int, started: str, error: str = "") -> None:
+    def note_exit(
+        self, code: int, started: str, error: str = "", *, restarting: bool = False
+    ) -> None:
+        """Write down how a run ended, and whether this monitor will start another one."""
         ended: Exit = {
             "code": code,
             "finished": stamp(time.time_ns()),
             "started": started,
             "oom": self._oom,
             "error": error,
+            "restarting": restarting,
+            "restarts": self._restarts,
         }
+        events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
         try:
             data = json.dumps(ended).encode()
             files.write_atomic(self.dir_fd, "exit.json", data, sync=not self.options["rm"])
         except OSError:  # a full disk: the missing record says that the end is unknown
             return
 
-    def _failed(self, error: BaseException, started: str) -> None:
+    def failed(self, error: BaseException, started: str) -> None:
         """The container could not be started: its record says so, and with --rm it is gone."""
         code = error.exit_status if isinstance(error, SampanError) else 125
-        limits.ended(self.engine, self.plan)
+        limits.removed(self.engine, self.plan)
         if not self.options["rm"]:
-            self._note_exit(code, started, str(error))
+            self.note_exit(code, started, str(error))
         self._clean()
 
     def _unmount(self) -> None:
-        for name in (PLACE, "etc", "rootfs"):
+        for name in (PLACE, "shm", "etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
         while self._servers:
             self._servers.pop().end()
@@ -347,16 +355,18 @@ class Supervisor:
         """Remove the bundle; with --rm the container too."""
         self._unmount()
         if not self.options["rm"]:
-            for name in ("rootfs", "etc", PLACE):
+            for name in ("rootfs", "etc", "shm", PLACE):
                 files.remove_directory(self.bundle_fd, name)
-            for name in ("config.json", "attach"):
+            for name in ("config.json", "attach", "monitor.pid"):
                 files.unlink(self.bundle_fd, name)
             return
         storage: StorageDriver = self.engine.driver("storage", self.record["storage"]["driver"])
         storage.remove(self.record["storage"]["key"])
         for driver, key in snapshots(self.options["mounts"]):
             self.engine.driver("storage", driver).remove(key)
+        self.record = json.loads(files.read(self.dir_fd, "record.json"))  # it may have another name
         self.engine.containers.remove(self.record["id"], self.record["name"])
+        events.of_container(self.engine, self.record, "remove")
         if names := volumes(self.options["mounts"]):
             from sampan.engine.volumes import drop
 

@@ -128,7 +128,7 @@ def _child(tree: int, source: int, idmap: IdMap, channel: int, parent: int) -> i
         top = paths.openat2(tree, ".", os.O_RDONLY | os.O_DIRECTORY, paths.RESOLVE_BENEATH)
         archive = Source(source, UNLIMITED)
         root = confine.enter(top, [source, channel, aside], parent)
-        writer = _Writer(root)
+        writer = apply.Plain(root)
         applier = apply.Applier(
             root, writer, idmap, sidecar.SidecarWriter(aside), lambda: [], {}, whiteouts=False
         )
@@ -139,18 +139,3 @@ def _child(tree: int, source: int, idmap: IdMap, channel: int, parent: int) -> i
     except BaseException as error:
         os.write(channel, json.dumps(to_report(error, "cannot read the archive")).encode()[:60000])
         return 1
-
-
-class _Writer:
-    """A volume has nothing below it: names that would be whiteouts in a layer are names."""
-
-    complete = False
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def whiteout(self, dir_fd: int, name: bytes) -> None:
-        raise AssertionError(name)
-
-    def opaque(self, dir_fd: int) -> None:
-        return

@@ -7,6 +7,7 @@ import os
 import time
 
 from sampan import files
+from sampan.engine import events
 from sampan.engine.logfile import stamp
 from sampan.errors import InUseError, NotFoundError
 from sampan.linux import userns
@@ -46,6 +47,7 @@ def create(
         name, driver, options or {}, labels or {}, stamp(time.time_ns()), anonymous=anonymous
     )
     engine.volumes.create(made, engine.driver("volume", driver).create, sync=sync)
+    events.emit(engine, "volume", "create", name, name)
     return made
 
 
@@ -79,6 +81,7 @@ def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 1
         driver_of(engine, volume)  # one that is not installed could not give back what it has
         doomed = engine.volumes.put_aside(volume.name)
     userns.run(engine.idmap, lambda: discard(engine, doomed))
+    events.emit(engine, "volume", "remove", volume.name, volume.name)
     return volume.name
 
 
@@ -136,7 +139,7 @@ def describe(
         path = driver_of(engine, volume).path(volume)
     except NotFoundError:
         path = ""
-    running = [c for c in using.get(volume.name, ()) if c.state == "running"]
+    running = [c for c in using.get(volume.name, ()) if c.run]
     return {
         "Name": volume.name,
         "Driver": volume.driver,

@@ -11,6 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import NoReturn
 
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -58,7 +59,19 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
 
+CLONE_PARENT = 0x8000
+NAMESPACES = {  # by the names of OCI documents
+    "user": CLONE_NEWUSER,
+    "pid": CLONE_NEWPID,
+    "mount": CLONE_NEWNS,
+    "network": CLONE_NEWNET,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "cgroup": CLONE_NEWCGROUP,
+}
+
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
@@ -146,6 +159,14 @@ def new_session_keyring() -> None:
             raise
 
 
+def namespace_flags(kinds: Iterable[str]) -> int:
+    """CLONE_NEW* of these kinds of namespaces."""
+    flags = 0
+    for kind in kinds:
+        flags |= NAMESPACES[kind]
+    return flags
+
+
 def clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """Fork into new namespaces: (pid, pidfd) in the parent and (0, -1) in the child.
 
@@ -153,10 +174,10 @@ def clone(flags: int, cgroup: int = -1) -> tuple[int, int]:
     the child begins, which costs nothing, where moving it later waits for all processors.
     """
     pidfd = ctypes.c_int(-1)
-    flags |= CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup >= 0 else 0)
     arguments = (ctypes.c_uint64 * 11)(
-        flags, ctypes.addressof(pidfd), 0, 0, 17, 0, 0, 0, 0, 0, max(cgroup, 0)
-    )  # 17: SIGCHLD at exit
+        flags | CLONE_PIDFD | (CLONE_INTO_CGROUP if cgroup >= 0 else 0),
+        ctypes.addressof(pidfd), 0, 0, 0 if flags & CLONE_PARENT else 17, 0, 0, 0, 0, 0, max(cgroup, 0),
+    )  # fmt: skip  # 17: SIGCHLD at exit; a sister of the caller has the caller's
     pid = call("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()

@@ -35,6 +35,29 @@ def open_if_same(pid: int, started: int) -> int | None:
     return None
 
 
+def every() -> list[int]:
+    """The pids of all processes that /proc shows."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def children(pid: int) -> list[int]:
+    """The pids of a process's children (of its first thread)."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def session(pid: int) -> int | None:
+    """The session of a process; None if it is gone (proc_pid_stat(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[3])
+    except OSError:
+        return None
+
+
 def exit_code(pid: int) -> int:
     """Wait for a child; its exit code, 128+n if signal n ended it."""
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class RunOptions(TypedDict):
@@ -48,9 +48,12 @@ class RunOptions(TypedDict):
     image_volume: str  # what an image's VOLUME becomes: "anonymous", "tmpfs", "ignore"
     devices: list[dict[str, str]]
     shm_size: int
-    network: str
-    ipc: str  # "", private, shareable, none; a container is refused when it is made
-    userns: str  # as --userns has it; "" and host are the store's map
+    network: str  # a backend, or container:ID
+    pid: str  # "", host or container:ID (sampan.model.isolation), as the next three
+    ipc: str  # and private, shareable, none
+    uts: str
+    cgroupns: str
+    userns: str  # as --userns has it; "" and host are the store's map; container:ID
     uidmap: list[str]
     gidmap: list[str]
     umask: str
@@ -62,6 +65,9 @@ class RunOptions(TypedDict):
     stop_timeout: int
     log_driver: str
     log_options: dict[str, str]
+    restart: str  # no, always, on-failure, unless-stopped
+    restart_max: int  # how often on-failure starts again; 0 is without end
+    health: NotRequired[dict[str, Any]]  # sampan.engine.health; missing without a check
     resources: dict[str, Any]  # OCI linux.resources that were asked for
     cgroups: str  # enabled, disabled, no-conmon or split
     cgroup_parent: str
@@ -96,6 +102,8 @@ class Exit(TypedDict):
     started: str
     oom: bool
     error: str
+    restarting: bool  # its monitor waits to start it again
+    restarts: int  # runs before this one that the restart policy followed
 
 
 class _Limited(TypedDict, total=False):
@@ -113,3 +121,4 @@ class Run(_Limited):
     monitor: int
     monitor_start_time: int
     started: str
+    restarts: int

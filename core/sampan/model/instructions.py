@@ -10,6 +10,7 @@ import json
 import shlex
 
 from sampan.errors import UsageError
+from sampan.model import times
 from sampan.model.options import signal_number
 
 TYPE_CHECKING = False
@@ -145,11 +146,44 @@ def _workdir(config: Config, value: str) -> None:
     config["WorkingDir"] = posixpath.join(config.get("WorkingDir") or "/", value)
 
 
+def _healthcheck(config: Config, value: str) -> None:
+    """`NONE`, or `[--interval=D] [--timeout=D] [--start-period=D] [--start-interval=D] [--retries=N] CMD COMMAND`."""
+    check: dict[str, Any] = {}
+    while value.startswith("--"):
+        option, _, value = value.partition(" ")
+        name, _, amount = option[2:].partition("=")
+        if name == "retries":
+            if not (amount.isascii() and amount.isdigit() and int(amount)):
+                raise ValueError(f"{option} is no number above 0")
+            check["Retries"] = int(amount)
+        elif name in _DURATIONS and (seconds := times.duration(amount)) >= 0.001:
+            check[_DURATIONS[name]] = int(seconds * 1e9)
+        else:
+            raise ValueError(f"{option} is unknown, or no duration such as 30s")
+        value = value.lstrip()
+    kind, _, command = value.partition(" ")
+    if kind.upper() == "NONE" and not command:
+        config["Healthcheck"] = {"Test": ["NONE"]}
+    elif kind.upper() == "CMD" and command.strip():
+        words = _words(command.strip())
+        test = ["CMD", *words] if words else ["CMD-SHELL", command.strip()]
+        config["Healthcheck"] = {"Test": test, **check}
+    else:
+        raise ValueError("CMD COMMAND, or NONE, is wanted")
+
+
+_DURATIONS = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "start-period": "StartPeriod",
+    "start-interval": "StartInterval",
+}
 ACTIONS: dict[str, Callable[[Config, str], None]] = {
     "CMD": _command("Cmd"),
     "ENTRYPOINT": _command("Entrypoint"),
     "ENV": _environment,
     "EXPOSE": _expose,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _label,
     "ONBUILD": _onbuild,
     "STOPSIGNAL": _signal,

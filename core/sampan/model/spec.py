@@ -8,9 +8,11 @@ filled in by `finish`, in the monitor, just before the runtime gets the bundle. 
 
 from __future__ import annotations
 
+import os
+
 from sampan.errors import UsageError
 from sampan.linux.capabilities import NUMBERS
-from sampan.model import seccomp
+from sampan.model import isolation, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,11 +96,7 @@ def build(image: dict[str, Any], options: RunOptions, facts: Facts) -> dict[str,
         "mounts": _mounts(options, facts),
         "annotations": options["annotations"],
         "linux": {
-            "namespaces": [
-                {"type": kind}
-                for kind in ("pid", "ipc", "uts", "mount", "cgroup")
-                + (("network",) if facts.private_network else ())
-            ],
+            "namespaces": isolation.namespaces(options, private_network=facts.private_network),
             "resources": options["resources"],
             "sysctl": _sysctls(options, facts),
             **_paths(options, facts),
@@ -200,7 +198,7 @@ def _rlimits(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
 
 
 def _sysctls(options: RunOptions, facts: Facts) -> dict[str, str]:
-    if not facts.private_network:
+    if not facts.private_network or options["network"].startswith(isolation.CONTAINER):
         return dict(options["sysctls"])
     defaults = {
         "net.ipv4.ping_group_range": "{} {}".format(*_first_range(facts.gids)),
@@ -242,19 +240,21 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
         *(["gid=5"] if any(first <= 5 < first + count for first, _, count in facts.gids) else []),
     ]
     system = "rw" if options["privileged"] else "ro"
-    shm = [_mount("/dev/shm", "tmpfs", "shm", *tight, "mode=1777", f"size={options['shm_size']}")]
     mounts = [
-        _mount("/proc", "proc", "proc", *tight),
+        _mount("/proc", "bind", "/proc", *tight, "rbind", "rslave")
+        if options["pid"] == "host"
+        else _mount("/proc", "proc", "proc", *tight),
         _mount(
             "/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"
         ),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *pts),
-        *(shm if options["ipc"] != "none" else ()),
-        _mount("/dev/mqueue", "mqueue", "mqueue", *tight),
+        *_ipc_mounts(options, tight),
         _mount("/sys", "sysfs", "sysfs", *tight, system)
         if facts.private_network
         else _mount("/sys", "bind", "/sys", *tight, "rbind", "rslave", system),
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *tight, system),
+        _mount("/sys/fs/cgroup", "bind", "/sys/fs/cgroup", *tight, "rbind", "rslave", system)
+        if options["cgroupns"] == "host"
+        else _mount("/sys/fs/cgroup", "cgroup", "cgroup", *tight, system),
     ]
     for name in ("hosts", "resolv.conf", "hostname", "passwd"):
         if name == "passwd" and not options["passwd_entries"]:
@@ -292,6 +292,23 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
         asked = oci(options["mounts"])
     named = {mount["destination"].rstrip("/") for mount in asked}
     return [mount for mount in mounts if mount["destination"] not in named] + asked
+
+
+def _ipc_mounts(options: RunOptions, tight: tuple[str, ...]) -> list[dict[str, Any]]:
+    """/dev/shm and /dev/mqueue are those of the namespace; another container's shm is placed in the bundle."""
+    if options["ipc"] == "host":
+        return [
+            _mount(path, "bind", path, *tight, "rbind", "rslave")
+            for path in ("/dev/shm", "/dev/mqueue")
+            if os.path.isdir(path)
+        ]
+    queues = _mount("/dev/mqueue", "mqueue", "mqueue", *tight)
+    if options["ipc"] == "none":
+        return [queues]
+    if options["ipc"].startswith(isolation.CONTAINER):
+        return [_mount("/dev/shm", "bind", "shm", *tight, "bind", "rprivate"), queues]
+    size = f"size={options['shm_size']}"
+    return [_mount("/dev/shm", "tmpfs", "shm", *tight, "mode=1777", size), queues]
 
 
 KEEP_GROUPS = "keep-groups"  # a --group-add that means the caller's own groups

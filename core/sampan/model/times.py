@@ -57,8 +57,8 @@ def moment(text: str) -> float:
     try:
         found = float(text)
     except ValueError:
-        duration = _duration(text)
-        found = time.time() - duration if duration else _date(text)
+        passed = duration(text)
+        found = time.time() - passed if passed else _date(text)
     if not abs(found) < _LATEST:  # NaN is not less than anything
         raise UsageError(
             f"invalid time {text!r}",
@@ -77,7 +77,8 @@ def _date(text: str) -> float:
         return _LATEST
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
+    """Seconds of a Go duration such as 1m30s; 0 for what is none."""
     total, number = 0.0, ""
     rest = text
     while rest:

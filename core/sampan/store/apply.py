@@ -51,7 +51,7 @@ class Applier:
 
     stack: gives the directories of the layers below, topmost first; it may wait for them.
     inherited: of a directory that holds the layers below, what is kept aside for them.
-    whiteouts: False where names that begin with .wh. mean nothing.
+    whiteouts: False where names that begin with .wh. mean nothing.  what: what failed, for messages.
     """
 
     def __init__(
@@ -64,8 +64,9 @@ class Applier:
         inherited: Mapping[bytes, Extra],
         *,
         whiteouts: bool = True,
+        what: str = "cannot unpack the layer",
     ) -> None:
-        self._whiteouts = whiteouts
+        self._whiteouts, self._what = whiteouts, what
         self._sidecar, self._stack, self._inherited = sidecar, stack, inherited
         self._meta = Metadata(idmap, sidecar)
         self.tree = Tree(root, writer, sidecar.forget)
@@ -84,12 +85,24 @@ class Applier:
             try:
                 self.entry(entry, reader)
             except OSError as error:
-                raise _explain(entry, error) from error
+                raise self._explain(entry, error) from error
         self.tree.finish(self._stack)
         for path, extra in self._inherited.items():
             if self.tree.keeps(path):
                 self._sidecar.add_extra(path, extra)
         self._sidecar.flush()
+
+    def _explain(self, entry: Entry, error: OSError) -> SampanError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SampanError(
+                self._what,
+                f"no space left at {show(entry.name)}",
+                "make room there, or remove what is not needed (sampan system prune)",
+            )
+        malformed = errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL, errno.EFBIG
+        if error.errno in malformed:
+            return corrupt(entry.name, error.strerror or str(error))
+        return from_os_error(f"{self._what}: {show(entry.name)}", error)
 
     def notices(self) -> dict[str, int]:
         """How often something could not be done as the archive says."""
@@ -274,13 +287,16 @@ def _copy_file(source: int, parent: int, base: bytes, status: os.stat_result) ->
         os.close(target)
 
 
-def _explain(entry: Entry, error: OSError) -> SampanError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SampanError(
-            "cannot unpack the layer",
-            f"no space left at {show(entry.name)}",
-            "remove images that are not needed (sampan image prune)",
-        )
-    if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL, errno.EFBIG):
-        return corrupt(entry.name, error.strerror or str(error))
-    return from_os_error(f"cannot unpack the layer: {show(entry.name)}", error)
+class Plain:
+    """A LayerWriter for a directory that is no layer: it has nothing below it, and hides nothing."""
+
+    complete = False
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def whiteout(self, dir_fd: int, name: bytes) -> None:
+        raise AssertionError(name)
+
+    def opaque(self, dir_fd: int) -> None:
+        return

@@ -32,10 +32,11 @@ def isolate_network() -> None:
             raise
 
 
-def enter(layer_fd: int, keep: list[int], parent: int) -> int:
+def enter(layer_fd: int, keep: list[int], parent: int, *, recursive: bool = False) -> int:
     """Make the directory this process's root, give up all else, and return a descriptor of it.
 
-    keep: the descriptors that stay open.  parent: the pid of the process to die with.
+    keep: the descriptors that stay open.  parent: the pid of the process to die with.  recursive:
+    what is mounted below comes along.
     """
     die_with_parent()
     if os.getppid() != parent:
@@ -45,7 +46,7 @@ def enter(layer_fd: int, keep: list[int], parent: int) -> int:
     # the working directory moves along into the new namespace, a descriptor does not
     os.fchdir(layer_fd)
     libc.unshare(libc.CLONE_NEWNS)
-    root = _pivot()
+    root = _pivot(recursive)
     _close_others([*keep, root])
     landlock.only_change(root)
     for limit, value in (
@@ -62,9 +63,9 @@ def enter(layer_fd: int, keep: list[int], parent: int) -> int:
     return root
 
 
-def _pivot() -> int:
+def _pivot(recursive: bool) -> int:
     mounts.change_propagation("/", mounts.MS_PRIVATE)
-    tree = mounts.clone_path(".", recursive=False)
+    tree = mounts.clone_path(".", recursive=recursive)
     mounts.set_attributes(tree, add=mounts.NOSUID | mounts.NODEV | mounts.NOEXEC)
     here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     mounts.move(tree, here)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sampan.model.container import Exit, Record, Run
 
 
+HEALTH = "health.json"
+PAUSED = "paused"  # in the run directory: `started` of the run that is paused
+STOPPED = "stopped"  # `started` of the run that the user ended: no restart policy brings it back
 SHAPES: dict[str, dict[str, Any]] = {  # what must be there: {key: type, or the shape of an object}
     "record.json": {
         "id": str, "name": str, "created": str, "args": list, "runtime": str, "image": {"id": str, "name": str},
@@ -32,8 +35,11 @@ SHAPES: dict[str, dict[str, Any]] = {  # what must be there: {key: type, or the 
                     "log_driver": str, "tty": bool, "stdin": bool, "rm": bool, "user": str},
     },
     "config.json": {"process": dict},
-    "run.json": {"boot": str, "pid": int, "start_time": int, "monitor": int, "monitor_start_time": int, "started": str},
-    "exit.json": {"code": int | None, "finished": str, "started": str},
+    "run.json": {"boot": str, "pid": int, "start_time": int, "monitor": int, "monitor_start_time": int, "started": str,
+                 "restarts": int},
+    "exit.json": {"code": int | None, "finished": str, "started": str, "oom": bool, "error": str, "restarting": bool,
+                  "restarts": int},
+    HEALTH: {"Status": str, "FailingStreak": int, "Log": list},
 }  # fmt: skip
 
 
@@ -58,13 +64,16 @@ class NameTakenError(InUseError):
 class Container:
     """A record with what is known of its state.
 
-    state: created, running or exited; exit.code is None when nobody saw the end.
+    state: created, running, paused, restarting or exited; exit.code is None when nobody saw the end.
+    run is there while a monitor is at work: running, paused or restarting.
     """
 
-    __slots__ = ("exit", "record", "run", "state")
+    __slots__ = ("exit", "health", "record", "run", "state", "stopped")
 
     def __init__(self, record: Record, state: str, run: Run | None, exit: Exit | None) -> None:
         self.record, self.state, self.run, self.exit = record, state, run, exit
+        self.stopped = False  # the user ended the last run; known where a restart policy asks
+        self.health = ""  # starting, healthy, unhealthy; of a live container with a health check
 
     @property
     def id(self) -> str:
@@ -73,6 +82,11 @@ class Container:
     @property
     def name(self) -> str:
         return self.record["name"]
+
+    @property
+    def live(self) -> bool:
+        """Whether its first process lives."""
+        return self.run is not None and self.state != "restarting"
 
 
 class ContainerStore:
@@ -222,13 +236,18 @@ class ContainerStore:
         recorded = bool(run and ended and ended["started"] == run["started"])
         if run and run["boot"] == processes.boot_id():
             if processes.start_time(run["pid"]) == run["start_time"]:
-                return Container(record, "running", run, None)
+                container = Container(record, self._running_state(run, container_id), run, None)
+                if "health" in record["options"]:
+                    container.health = (self.health(container_id) or {}).get("Status", "")
+                return container
             monitored = processes.start_time(run["monitor"]) == run["monitor_start_time"]
             if monitored and not recorded:
                 ended = self.exit_record(container_id)  # it may just have been written
                 recorded = bool(ended and ended["started"] == run["started"])
                 if not recorded:
                     return Container(record, "running", run, None)
+            if monitored and ended and ended["restarting"]:
+                return Container(record, "restarting", run, ended)
         if run and not recorded:
             # Its end was not recorded: the monitor was killed, or the machine went down.
             unseen: Exit = {
@@ -237,9 +256,29 @@ class ContainerStore:
                 "started": run["started"],
                 "oom": False,
                 "error": "",
+                "restarting": False,
+                "restarts": run["restarts"],
             }
             ended = unseen
-        return Container(record, "exited" if ended else "created", None, ended)
+        container = Container(record, "exited" if ended else "created", None, ended)
+        if record["options"]["restart"] == "unless-stopped" and ended:
+            container.stopped = self.stopped_run(container_id) == ended["started"]
+        return container
+
+    def _running_state(self, run: Run, container_id: str) -> str:
+        """running, or paused if the note of a pause is of this run."""
+        try:
+            noted = files.read(self.run_fd, f"{container_id}/{PAUSED}", 64).decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return "running"
+        return "paused" if noted == run["started"] else "running"
+
+    def stopped_run(self, container_id: str) -> str:
+        """When the run that the user ended last had started; "" if there is none."""
+        try:
+            return files.read(self.fd, f"{container_id}/{STOPPED}", 64).decode()
+        except FileNotFoundError:
+            return ""
 
     def run_record(self, container_id: str) -> Run | None:
         try:
@@ -254,6 +293,14 @@ class ContainerStore:
             return ended
         except NotFoundError:
             return None
+
+    def health(self, container_id: str) -> dict[str, Any] | None:
+        """What its monitor last knew of its health (sampan.engine.health); None if nothing."""
+        try:
+            document: dict[str, Any] = self._read(container_id, HEALTH)
+        except (NotFoundError, CorruptError):
+            return None
+        return document
 
     def spec(self, container_id: str) -> dict[str, Any]:
         return self._read(container_id, "config.json")  # type: ignore[no-any-return]

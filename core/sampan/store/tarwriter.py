@@ -48,7 +48,8 @@ class TarWriter:
 
     latest: no time of an entry is later (seconds); None keeps them all.  truth: what the disk could
     not hold.  owners: turns the owners that are seen into those of the archive.  layer: it is to be
-    one, in which a name that begins with .wh. would be a whiteout.
+    one, in which a name that begins with .wh. would be a whiteout.  holes: a file that is mostly
+    holes is written as zeros instead of refused.
 
     sockets, refused: how many such were left out; unsteady: files that changed or went meanwhile.
     """
@@ -61,16 +62,24 @@ class TarWriter:
         truth: Truth | None = None,
         owners: Owners | None = None,
         layer: bool = True,
+        holes: bool = False,
     ) -> None:
-        self._layer = layer
+        self._layer, self._holes = layer, holes
         self._write, self._truth, self._owners = write, truth, owners
         self._latest = None if latest is None else latest * SECOND
         self._links: dict[tuple[int, int], bytes] = {}
         self.sockets = self.refused = 0
         self.unsteady: list[bytes] = []
 
-    def tree(self, root: int) -> None:
-        """Everything below the directory, whose own entry is not written."""
+    def directory(self, path: bytes, fd: int) -> None:
+        """The entry of a directory that is open."""
+        self._header(path, b"5", os.fstat(fd), xattrs=_xattrs(fd))
+
+    def tree(self, root: int, prefix: bytes = b"", skip: frozenset[int] = frozenset()) -> None:
+        """Everything below the directory, whose own entry is not written.
+
+        prefix: what comes before every name.  skip: devices (st_dev) that are not entered.
+        """
         todo: list[bytes] = [b""]
         while todo:
             path = todo.pop()
@@ -88,7 +97,7 @@ class TarWriter:
                     names |= self._truth.devices(path)
                 for name in sorted(names):
                     entry = path + b"/" + name if path else name
-                    if self.add(entry, fd, name):
+                    if self.add(prefix + entry, fd, name) and not _is_on(fd, name, skip):
                         below.append(entry)
             finally:
                 os.close(fd)
@@ -118,7 +127,7 @@ class TarWriter:
         if kind is None:  # a socket has no place in a layer
             self.sockets += 1
             return False
-        if overlay.is_whiteout(status):
+        if self._layer and overlay.is_whiteout(status):
             self.whiteout(path)
             return False
         identity = (status.st_dev, status.st_ino)
@@ -175,7 +184,11 @@ class TarWriter:
         return True
 
     def _file(self, path: bytes, fd: int, status: os.stat_result) -> None:
-        if status.st_size >= HOLES_FROM and status.st_blocks * 512 < status.st_size // 8:
+        if (
+            not self._holes
+            and status.st_size >= HOLES_FROM
+            and status.st_blocks * 512 < status.st_size // 8
+        ):
             raise LimitError(
                 f"cannot write a layer: {show(path)} is {status.st_size} bytes, almost all of them holes",
                 "layers have no sparse files",
@@ -262,6 +275,15 @@ class TarWriter:
             self._write(_block(b"PaxHeaders.0/x", b"x", size=len(data)))
             self._write(data + bytes(-len(data) % BLOCK))
         self._write(_block(path, kind, mode, uid, gid, size, mtime, link, *device))
+
+
+def _is_on(dir_fd: int, name: bytes, devices: frozenset[int]) -> bool:
+    if not devices:
+        return False
+    try:
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_dev in devices
+    except FileNotFoundError:
+        return False
 
 
 def _fraction(ns: int) -> bytes:

@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-JOINED = (
-    libc.CLONE_NEWNS
-    | libc.CLONE_NEWPID
-    | libc.CLONE_NEWNET
-    | libc.CLONE_NEWIPC
-    | libc.CLONE_NEWUTS
-    | libc.CLONE_NEWCGROUP
-)
-
-
 def begin(
     kind: str, job: dict[str, Any], io: Io, report: sockets.Socket, program_filter: bytes | None
 ) -> None:
@@ -85,6 +75,7 @@ def _init(
 ) -> None:
     spec: dict[str, Any] = job["spec"]
     processes.die_with_parent()
+    join_namespaces(spec)
     root = Root(job["bundle"], spec)
     if _has(spec, "user"):
         identity.become_root(spec["linux"])
@@ -110,7 +101,8 @@ def _join(
     job: dict[str, Any], io: Io, report: sockets.Socket, program_filter: bytes | None
 ) -> None:
     """The joining process stays as the parent, outside the pid namespace, and hands on the exit status."""
-    inner = _enter_and_fork(job["target"], job["started"])
+    processes.die_with_parent()
+    inner = _enter_and_fork(job["target"], job["started"], job["namespaces"])
     if inner == 0:
         process = job["process"]
         processes.die_with_parent()
@@ -120,12 +112,12 @@ def _join(
             peer = console.open_console(root, io.console, process.get("consoleSize"), bind=False)
             os.close(root)
         _become(process, io, peer, report, program_filter)
-    report.close()
+    libc.close_range(0)  # the report among them: it tells by its end that the program is executed
     os._exit(processes.exit_code(inner))
 
 
-def _enter_and_fork(target: int, started: int) -> int:
-    """Join the namespaces of the process `target`, which started at `started`; fork into its pid namespace.
+def _enter_and_fork(target: int, started: int, namespaces: int) -> int:
+    """Join the namespaces (CLONE_NEW*) of the process `target`, which started at `started`; fork inside.
 
     Returns 0 in the new process, its pid (as seen here) in the caller.
     """
@@ -133,7 +125,7 @@ def _enter_and_fork(target: int, started: int) -> int:
     if pidfd is None:
         raise NotFoundError("cannot join the container", "its first process has ended")
     libc.prctl(libc.PR_SET_DUMPABLE, 0)
-    libc.setns(pidfd, JOINED)
+    libc.setns(pidfd, namespaces)
     os.close(pidfd)
     return os.fork()
 
@@ -154,7 +146,20 @@ def _become(
 
 
 def _has(spec: dict[str, Any], kind: str) -> bool:
-    return any(namespace["type"] == kind for namespace in spec["linux"]["namespaces"])
+    """Whether the container has a namespace of this kind that nobody else had before."""
+    return any(
+        namespace["type"] == kind and "path" not in namespace
+        for namespace in spec["linux"]["namespaces"]
+    )
+
+
+def join_namespaces(spec: dict[str, Any]) -> None:
+    """Join what the document names by path; a pid namespace has been joined by the process's birth."""
+    for namespace in spec["linux"]["namespaces"]:
+        if "path" in namespace and namespace["type"] != "pid":
+            fd = os.open(namespace["path"], os.O_RDONLY | os.O_CLOEXEC)
+            libc.setns(fd, libc.NAMESPACES[namespace["type"]])
+            os.close(fd)
 
 
 def _loopback_up() -> None:

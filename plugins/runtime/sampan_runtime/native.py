@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 
     from sampan.model.contract import DriverContext, Io
 
-NAMESPACES = {
-    "user": libc.CLONE_NEWUSER,
-    "pid": libc.CLONE_NEWPID,
-    "mount": libc.CLONE_NEWNS,
-    "network": libc.CLONE_NEWNET,
-    "ipc": libc.CLONE_NEWIPC,
-    "uts": libc.CLONE_NEWUTS,
-    "cgroup": libc.CLONE_NEWCGROUP,
-}
-
 
 class Created:
     """A container that this process created: its first process and the socket to it."""
@@ -56,15 +46,15 @@ class NativeRuntime:
             spec = json.loads(file.read())
         program_filter = self._filter(spec)
         ours, theirs = sockets.pair()
-        flags = 0
-        for namespace in spec["linux"]["namespaces"]:
-            flags |= NAMESPACES[namespace["type"]]
+        flags = libc.namespace_flags(
+            space["type"] for space in spec["linux"]["namespaces"] if "path" not in space
+        )
         place = child.open_cgroup(spec["linux"])
         if (
             place >= 0
         ):  # its namespace of cgroups is made in the child, whose cgroup is then the root
             flags &= ~libc.CLONE_NEWCGROUP
-        pid, pidfd = libc.clone(flags, place)
+        pid, pidfd = _clone(flags, _joined_pids(spec), place)
         if pid == 0:
             ours.close()
             report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
@@ -130,7 +120,13 @@ class NativeRuntime:
         if helper == 0:
             ours.close()
             report = sockets.of(child.move_up(theirs.detach(), 3 + len(io.keep)))
-            job = {"target": pid, "started": started, "process": process}
+            kinds = {space["type"] for space in spec["linux"]["namespaces"]} - {"user"}
+            job = {
+                "target": pid,
+                "started": started,
+                "process": process,
+                "namespaces": libc.namespace_flags(kinds),
+            }
             child.in_child(report, lambda: jobs.begin("join", job, io, report, program_filter))
         theirs.close()
         child.expect_executed(ours, helper)
@@ -140,6 +136,43 @@ class NativeRuntime:
         created = self._created.pop(container, None)
         if created is not None:
             created.sock.close()
+
+
+def _joined_pids(spec: dict[str, Any]) -> str:
+    """The path of the pid namespace that is joined, or ""."""
+    for namespace in spec["linux"]["namespaces"]:
+        if namespace["type"] == "pid":
+            return str(namespace.get("path", ""))
+    return ""
+
+
+def _clone(flags: int, pids: str, cgroup: int) -> tuple[int, int]:
+    """Fork into new namespaces, and into the pid namespace at the path `pids`: (pid, pidfd), (0, -1) in the child.
+
+    Who has set a pid namespace for its children cannot take it back (setns(2)): so a process in between
+    does, and the child becomes its sister (CLONE_PARENT).
+    """
+    if not pids:
+        return libc.clone(flags, cgroup)
+    told, tell = os.pipe()
+    between = os.fork()
+    if between == 0:
+        try:
+            libc.setns(os.open(pids, os.O_RDONLY | os.O_CLOEXEC), libc.CLONE_NEWPID)
+            pid, _ = libc.clone(flags | libc.CLONE_PARENT, cgroup)
+            if pid == 0:
+                return 0, -1
+            os.write(tell, b"%d" % pid)
+        except OSError as error:
+            os.write(tell, f"-{error.strerror}".encode())
+        os._exit(0)
+    os.close(tell)
+    answer = os.read(told, 4096).decode()
+    os.close(told)
+    os.waitpid(between, 0)
+    if not answer.isdigit():
+        raise SampanError(f"cannot join the pid namespace {pids}", answer.removeprefix("-"))
+    return int(answer), os.pidfd_open(int(answer))
 
 
 def _id_map(linux: dict[str, Any]) -> userns.IdMap:

@@ -109,7 +109,7 @@ class Root:
         )
         mounts.move(fd, target)
         os.close(target)
-        if kind == "proc":
+        if kind == "proc" or mount["destination"] == mount.get("source") == "/proc":
             self.proc = fd
             return
         if kind == "tmpfs" and mount["destination"].rstrip("/") == "/dev":
