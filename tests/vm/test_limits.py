@@ -20,7 +20,7 @@ FIGURES = """
 import importlib, json, sys
 name, path = sys.argv[1:]
 module = importlib.import_module("sampan_cgroup." + name)
-manager = module.sampan_cgroup_manager(type("Context", (), {"log": print}))
+manager = module.sampan_cgroup_manager(None)
 def read(file): return open(f"{path}/{file}").read().strip()
 manager.freeze(path, True)
 frozen = "frozen 1" in read("cgroup.events")
@@ -36,7 +36,7 @@ AGAIN = """
 import importlib, os, sys
 name, path = sys.argv[1:]
 module = importlib.import_module("sampan_cgroup." + name)
-manager = module.sampan_cgroup_manager(type("Context", (), {"log": print}))
+manager = module.sampan_cgroup_manager(None)
 second = os.path.dirname(path) + "/second"
 manager.renew(second, {"pids": {"limit": 7}})
 limit = open(second + "/pids.max").read().strip()
