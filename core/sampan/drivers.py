@@ -207,7 +207,7 @@ class CgroupManager(Protocol):
         """A cgroup for one run. It is empty: the runtime puts the first process in it.
 
         monitor: the pid of the container's monitor, which may be placed too.
-        options: `parent` (--cgroup-parent), `mode` (--cgroups), `detached`: nobody waits for it.
+        options: `parent` (--cgroup-parent) and `mode` (--cgroups).
         """
         ...
 

@@ -126,14 +126,3 @@ def test_the_manager_that_delivers_nothing() -> None:
     for action in (lambda: manager.stats(""), lambda: manager.freeze("", True)):
         with pytest.raises(UnsupportedError, match="no cgroup of its own"):
             action()
-
-
-def test_lingering(tmp_path: Path) -> None:
-    import os
-    import pwd
-
-    name = pwd.getpwuid(os.getuid()).pw_name
-    assert not systemd.lingers(os.getuid(), str(tmp_path))
-    (tmp_path / name).touch()
-    assert systemd.lingers(os.getuid(), str(tmp_path))
-    assert not systemd.lingers(4_000_000_000, str(tmp_path))

@@ -12,6 +12,8 @@ import pytest
 
 from vm.machine import Machine
 
+pytestmark = pytest.mark.timeout(1200)  # the first test builds and boots
+
 DELEGATE = "/etc/systemd/system/user@.service.d/delegate.conf"
 AGAIN = "systemctl daemon-reload; systemctl restart user@1000"
 STATE = "sampan inspect c --format '{{.State.Status}} {{.State.ExitCodeKnown}}'"
@@ -75,7 +77,7 @@ def test_logout(vm: Machine, linger: bool) -> None:
     try:
         started = vm.run("sampan run -d --name c busybox sleep 1000")  # its session ends here
         assert started.status == 0
-        warned = "ends when you log out" in started.err
+        warned = "containers end with your last login" in started.err
         time.sleep(6)
         alive = vm.run("pgrep -u alice -x sleep", user="root").status == 0
         shown = vm.ok(STATE)

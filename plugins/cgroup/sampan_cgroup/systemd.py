@@ -17,7 +17,7 @@ from sampan_cgroup import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from sampan.model.contract import DriverContext
@@ -27,7 +27,6 @@ ADVICE = (
     f"an administrator can delegate them: write '[Service]' and 'Delegate=cpu cpuset io memory pids' (two lines) to "
     f"{DELEGATE}, then systemctl daemon-reload, and log in anew"
 )
-LINGER = "/var/lib/systemd/linger"
 SECONDS = 20.0  # for systemd to answer
 
 
@@ -36,9 +35,6 @@ class SystemdManager:
 
     name = "systemd"
     advice = ADVICE
-
-    def __init__(self, log: Callable[[str], None]) -> None:
-        self._log = log
 
     def controllers(self) -> frozenset[str]:
         return cgroups.controllers(manager_cgroup(os.getuid())).intersection(tree.KNOWN)
@@ -72,11 +68,6 @@ class SystemdManager:
         except OSError as error:
             raise SampanError(f"cannot use {scope}", error.strerror or str(error)) from None
         tree.limit(leaf, resources, ADVICE)
-        if options.get("detached") and not lingers(os.getuid()):
-            self._log(
-                "the container ends when you log out: no linger for this user; "
-                "loginctl enable-linger lets it go on"
-            )
         return leaf
 
     def join(self, cgroup: str, pid: int) -> None:
@@ -204,18 +195,8 @@ def bus() -> str:
     return f"/run/user/{os.getuid()}/bus"
 
 
-def lingers(uid: int, linger: str = LINGER) -> bool:
-    """Whether the user's systemd goes on after the last logout."""
-    import pwd
-
-    try:
-        return os.path.exists(f"{linger}/{pwd.getpwuid(uid).pw_name}")
-    except KeyError:
-        return False
-
-
 def sampan_cgroup_manager(context: DriverContext) -> SystemdManager:
-    return SystemdManager(context.log)
+    return SystemdManager()
 
 
 def sampan_probe(context: DriverContext) -> Probe:
