@@ -137,6 +137,8 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
 
         userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
         raise
+    for donor in set(isolation.shared(chosen).values()):
+        engine.containers.note_joined(donor, container_id)
     events.of_container(engine, record, "create")
     return Created(record, document, made[0])
 

@@ -83,13 +83,17 @@ def remove(
 
 def dependents(engine: Engine, container_id: str) -> list[str]:
     """The ids of the containers that join namespaces of this one."""
-    from sampan.model.isolation import shared
+    found: list[str] = []
+    for other in engine.containers.joined_by(container_id):
+        try:
+            options = engine.containers.load(other).record["options"]
+        except (NotFoundError, CorruptError):
+            continue  # it is gone
+        from sampan.model.isolation import shared
 
-    return [
-        other.id
-        for other in engine.containers.all()
-        if container_id in shared(other.record["options"]).values()
-    ]
+        if container_id in shared(options).values():
+            found.append(other)
+    return found
 
 
 def snapshots_of(record: Record) -> list[tuple[str, str]]:

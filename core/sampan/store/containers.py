@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 HEALTH = "health.json"
+JOINED = "joined-by"  # ids of the containers that were made to join its namespaces
 PAUSED = "paused"  # in the run directory: `started` of the run that is paused
 STOPPED = "stopped"  # `started` of the run that the user ended: no restart policy brings it back
 SHAPES: dict[str, dict[str, Any]] = {  # what must be there: {key: type, or the shape of an object}
@@ -272,6 +273,24 @@ class ContainerStore:
         except (FileNotFoundError, NotADirectoryError):
             return "running"
         return "paused" if noted == run["started"] else "running"
+
+    def note_joined(self, container_id: str, other: str) -> None:
+        """Remember that another container is to join namespaces of this one."""
+        directory = self.open(container_id)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(JOINED, flags, 0o600, dir_fd=directory)
+            files.write_all(fd, f"{other}\n".encode())
+            os.close(fd)
+        finally:
+            os.close(directory)
+
+    def joined_by(self, container_id: str) -> list[str]:
+        """The ids of containers that were made to join it; some may be gone."""
+        try:
+            return files.read(self.fd, f"{container_id}/{JOINED}").decode().split()
+        except FileNotFoundError:
+            return []
 
     def stopped_run(self, container_id: str) -> str:
         """When the run that the user ended last had started; "" if there is none."""
