@@ -49,6 +49,16 @@ def test_the_later_place_wins(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.sources["log_level"] == "default"
 
 
+def test_podmans_name_of_a_manager_is_known_everywhere(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings.load({}).cgroup_manager == "auto"
+    assert settings.load({"cgroup_manager": "cgroupfs"}).cgroup_manager == "delegated"
+    monkeypatch.setenv("SAMPAN_CGROUP_MANAGER", "cgroupfs")
+    assert settings.load({}).cgroup_manager == "delegated"
+    assert settings.load({"cgroup_manager": "systemd"}).cgroup_manager == "systemd"
+
+
 def test_tables_belong_to_plugins(place: Path) -> None:
     path = configure(place, '[storage.overlay]\nmode = "x"\nnumber = 5\n[network.none]\n')
     found = settings.load({})

@@ -76,6 +76,7 @@ def load(flags: dict[str, str | None]) -> Settings:
         if value is not None:
             values[key], sources[key] = value, f"flag --{key.replace('_', '-')}"
     _validate(values, sources)
+    values["cgroup_manager"] = MANAGERS.get(values["cgroup_manager"], values["cgroup_manager"])
     if not values["root"]:
         values["root"] = default_root()
     values["root"] = os.path.abspath(values["root"])
@@ -130,6 +131,9 @@ def _merge_file(
             raise SampanError(f"{path}: {key} must be a text")
         else:
             values[key], sources[key] = value, path
+
+
+MANAGERS = {"cgroupfs": "delegated"}  # podman's names of cgroup managers
 
 
 def _validate(values: dict[str, str], sources: dict[str, str]) -> None:

@@ -25,7 +25,6 @@ SETTINGS = {  # flag: settings key
     "--events-backend": "events_backend",
     "--volumepath": "volume_path",
 }
-MANAGERS = {"cgroupfs": "delegated"}  # podman's names
 SHORT = {"-D": "--debug", "-r": "--remote", "-c": "--connection"}
 SWITCHES = ("--debug", "--noout", "--remote", "--syslog", "--transient-store")
 REMOTE = ("--remote", "--url", "--connection", "--context", "--identity", "--ssh")
@@ -80,9 +79,7 @@ class Flags:
                 raise UsageError("sampan", f"flag needs an argument: {name}", "see 'sampan --help'")
             value = rest.pop()
         if name in SETTINGS:
-            self.settings[SETTINGS[name]] = (
-                MANAGERS.get(value, value) if "cgroup" in name else value
-            )
+            self.settings[SETTINGS[name]] = value
         else:
             self.others.setdefault(name, []).append(value)
         return True

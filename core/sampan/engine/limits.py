@@ -150,9 +150,9 @@ def place(engine: Engine, record: Record, monitor: int) -> dict[str, Any]:
     if lacking and engine.settings.limits != "best-effort":
         raise undelivered(engine, lacking)
     driver = manager(engine)
-    options = {"parent": chosen["cgroup_parent"], "mode": chosen["cgroups"]}
+    options = {"parent": chosen.get("cgroup_parent"), "mode": chosen.get("cgroups")}
     path = driver.create(record["id"], resources, monitor, options)
-    cpus = chosen["resources"].get("cpu", {}).get("cpus", "") if "cpuset" in lacking else ""
+    cpus = chosen["resources"]["cpu"].get("cpus", "") if "cpuset" in lacking else ""
     told = {"manager": driver.name, "path": path, "resources": resources, "lacking": lacking}
     return {"cgroup": {**told, "affinity": cpus}}
 
