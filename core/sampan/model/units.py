@@ -39,7 +39,10 @@ WantedBy=default.target
 def container(
     program: list[str], name: str, *, pidfile: str, stop_seconds: int, policy: str, after: list[str]
 ) -> str:
-    """The unit of one container; systemd watches its monitor, which ends when the container does."""
+    """The unit of one container; systemd watches its monitor, which ends when the container does.
+
+    The control group is the unit's own: in a scope of its own the monitor would not belong to the unit.
+    """
     order = "".join(f"After={unit}\nWants={unit}\n" for unit in after)
     return f"""[Unit]
 Description=Container {name} of sampan
@@ -47,6 +50,8 @@ Description=Container {name} of sampan
 [Service]
 Type=forking
 PIDFile={pidfile}
+Delegate=yes
+Environment=SAMPAN_CGROUP_MANAGER=delegated
 Restart={policy}
 KillMode=mixed
 TimeoutStopSec={stop_seconds + 60}
