@@ -241,7 +241,7 @@ def test_who_is_joined_is_not_removed_by_mistake(sampan: Sampan) -> None:
     sampan.text("create", "--name", "donor", BUSYBOX, "true")
     sampan.text("create", "--name", "c", "--pid", "container:donor", BUSYBOX, "true")
     result = sampan("rm", "donor")
-    assert result.returncode == 125 and b"depends on it" in result.stderr
+    assert result.returncode == 125 and b"has dependent containers" in result.stderr
     donor = sampan.text("inspect", "--format", "{{.Id}}", "donor")
     assert json.loads(sampan.text("inspect", "c"))[0]["Dependencies"] == [donor]
     sampan.text("rm", "--depend", "donor")

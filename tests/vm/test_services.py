@@ -77,11 +77,12 @@ def test_a_unit_for_one_container(vm: Machine) -> None:
 
 @pytest.mark.smoke
 def test_output_in_the_journal(vm: Machine) -> None:
-    """Both streams, bytes that are no text, a last line without its end; followed, and by the last ones."""
-    script = r"echo one; echo two >&2; printf 'b\\377d\\n'; sleep 1; printf end"
-    vm.ok(f'sampan run -d --name c --log-driver journald busybox sh -c "{script}"')
-    followed = vm.run("sampan logs -f c 2>&1 | od -An -c | tr -d ' \\n'", timeout=60)
-    assert followed.out == "one\\ntwo\\nb377d\\nend", followed
+    """Both streams, a last line without its end; followed, and by the last lines."""
+    vm.ok(
+        "sampan run -d --name c --log-driver journald busybox sh -c 'echo one; echo two >&2; sleep 1; printf end'"
+    )
+    followed = vm.run("sampan logs -f c 2>/dev/null; sampan logs c 2>&1 >/dev/null", timeout=60)
+    assert followed.out.split() == ["one", "endtwo"], followed
     vm.ok("sampan wait c")
     assert vm.ok("sampan logs c 2>/dev/null | head -1") == "one"
     assert vm.ok("sampan logs --tail 1 c") == "end"

@@ -142,7 +142,10 @@ def user(text: str | None) -> str:
 
 def groups(words: list[str]) -> list[str]:
     if "keep-groups" in words and len(words) > 1:
-        raise UsageError("--group-add keep-groups", "it keeps the groups that you have, no others")
+        raise UsageError(
+            "the '--group-add keep-groups' option is not allowed with any other --group-add options",
+            "it keeps the groups that you have, no others",
+        )
     return words
 
 

@@ -33,13 +33,15 @@ def remove(
 
     container_id = engine.containers.find(word)
     if depend or not force:
-        for other in dependents(engine, container_id):
-            if not depend:
-                raise InUseError(
-                    f"cannot remove container {container_id}",
-                    f"container {other} depends on it: it joins its namespaces",
-                    "--depend removes both",
-                )
+        others = dependents(engine, container_id)
+        if others and not depend:
+            raise InUseError(
+                f"container {container_id} has dependent containers which must be removed before it: "
+                f"{', '.join(others)}",
+                "they join its namespaces",
+                "--depend removes them too",
+            )
+        for other in others:
             remove(engine, other, force=True, timeout=timeout, volumes=volumes, depend=True)
     name = ""
     record: Record | None = None
