@@ -29,22 +29,31 @@ VERB = Verb(
 
 
 def main(words: list[str]) -> int:
-    from sampan.engine.remove import remove
+    from sampan.engine.remove import dependents, remove
 
     values, arguments = parse(VERB, words)
     engine = make_engine()
-    return each(
-        engine,
-        VERB,
-        arguments,
-        lambda word: remove(
+
+    def one(word: str) -> str:
+        container_id = engine.containers.find(word)
+        others = dependents(engine, container_id) if values["depend"] else []
+        removed = remove(
             engine,
             word,
             force=values["force"],
             timeout=values["time"],
             volumes=values["volumes"],
             depend=values["depend"],
-        ),
+        )
+        for other in others:
+            print(other)
+        return removed
+
+    return each(
+        engine,
+        VERB,
+        arguments,
+        one,
         values=values,
         ignore=values["ignore"] or values["force"],
         missing=1,
