@@ -60,6 +60,10 @@ def test_best_effort_warns_once_and_is_remembered(sampan: Sampan) -> None:
         result.stderr
         == b"Resource limits are not supported and ignored on cgroups V1 rootless systems\n"
     )
+    result = sampan("run", "--rm", "--memory=0", BUSYBOX, "echo", "x", env=EFFORT)
+    assert result.stdout == b"x\n" and result.stderr.startswith(
+        b"Resource limits are not supported"
+    )
     (shown,) = json.loads(sampan.text("inspect", "c"))
     host = shown["HostConfig"]
     assert host["LimitsNotEnforced"] == ["cpu", "cpuset", "memory"]

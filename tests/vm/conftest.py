@@ -42,6 +42,7 @@ def no_containers(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "vm" in request.fixturenames:
         vm = request.getfixturevalue("vm")
-        vm.run("sampan rm -f -a -t 0")
-        left = vm.ok("systemctl --user list-units --no-legend 'sampan-*'")
+        left = vm.ok(
+            "sampan rm -f -a -t 0 >/dev/null 2>&1; systemctl --user list-units --no-legend 'sampan-*'"
+        )
         assert left == "", left

@@ -148,7 +148,7 @@ def build(
 ) -> RunOptions:
     """RunOptions from the parsed flags."""
     refused.refuse(values, limits=settings.limits, network=values["network"])
-    places = limit_options.limits(values)
+    places = limit_options.limits(values, effort=settings.limits == "best-effort")
     network = values["network"] or settings.network or "none"
     security = words.security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)

@@ -37,8 +37,8 @@ PLACES = [
 MODES = ("enabled", "disabled", "no-conmon", "split")
 
 
-def limits(values: dict[str, Any]) -> dict[str, Any]:
-    """resources, cgroups and cgroup_parent of RunOptions."""
+def limits(values: dict[str, Any], *, effort: bool) -> dict[str, Any]:
+    """resources, cgroups and cgroup_parent of RunOptions. effort: limits are best effort."""
     mode = values["cgroups"]
     if mode not in MODES:
         raise UsageError(f"--cgroups {mode}", f"it is one of {', '.join(MODES)}")
@@ -47,14 +47,24 @@ def limits(values: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(
             "--cgroups disabled", "cannot specify resource limits when cgroups are disabled"
         )
+    if (
+        effort and not made and _is_given(values)
+    ):  # a limit of 0: podman warns of it as of any other
+        from sampan.engine.limits import warn_unenforced
+
+        warn_unenforced([])
     return {"resources": made, "cgroups": mode, "cgroup_parent": values["cgroup_parent"] or ""}
 
 
 def resources(values: dict[str, Any]) -> dict[str, Any]:
     """OCI linux.resources; the modules for it are loaded only if a limit is asked for."""
-    if not any(values[option.key] not in (None, False, []) for option in OPTIONS):
+    if not _is_given(values):
         return {}
     from sampan.engine.update import machine
     from sampan.model.resources import build
 
     return build(values, *machine())
+
+
+def _is_given(values: dict[str, Any]) -> bool:
+    return any(values[option.key] not in (None, False, []) for option in OPTIONS)

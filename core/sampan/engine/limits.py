@@ -117,9 +117,10 @@ def warn_unenforced(lacking: list[str]) -> None:
     from sampan.linux import cgroups
 
     if cgroups.layout() == "v2":
-        warn(
-            f"limits of {', '.join(lacking)} are not enforced: no such cgroup controller for this user"
-        )
+        if lacking:
+            warn(
+                f"limits of {', '.join(lacking)} are not enforced: no such cgroup controller for this user"
+            )
     else:  # podman's sentence
         os.write(
             2, b"Resource limits are not supported and ignored on cgroups V1 rootless systems\n"
