@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inside import as_root
-from sampan.linux import mounts, paths
+from sampan.linux import libc, mounts, paths, userns
 
 pytestmark = pytest.mark.skipif(os.getuid() == 0, reason="shows what a user may do")
 
@@ -171,3 +171,37 @@ def test_a_missing_layer_is_an_error(tmp_path: Path) -> None:
 
     number, text = as_root(run)
     assert number == errno.ENOENT and "absent" in text
+
+
+@pytest.mark.parametrize(
+    ("release", "wanted"),
+    [("6.18.2", True), ("6.8.0-31-generic", True), ("7.0", True), ("6.1.0-56-cloud-amd64", False),
+     ("5.15.0", False), ("6.7-rc1", False), ("strange", False)],
+)  # fmt: skip
+def test_which_kernels_take_lower_directories_one_by_one(release: str, wanted: bool) -> None:
+    assert mounts.appends_lower(release) is wanted
+
+
+def test_an_overlay_by_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What kernels before 6.8 get, in a user namespace: the same tree."""
+    for name in ("one", "two", "upper", "work"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"from-{name}").write_text(name)
+    (tmp_path / "work/from-work").unlink()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            userns.enter(userns.IdMap(((0, os.getuid(), 1),), ((0, os.getgid(), 1),)))
+            libc.unshare(libc.CLONE_NEWNS)
+            mounts.change_propagation("/", mounts.MS_PRIVATE)
+            os.chdir(tmp_path)
+            monkeypatch.setattr(mounts, "appends_lower", lambda release: False)
+            fd = mounts.overlay(["two", "one"], "upper", "work", [("userxattr", None)])
+            target = os.open("one", os.O_PATH | os.O_DIRECTORY)
+            mounts.move(fd, target)
+            names = sorted(os.listdir("one"))
+            status = 0 if names == ["from-one", "from-two", "from-upper"] else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

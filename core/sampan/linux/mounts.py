@@ -117,15 +117,23 @@ def overlay(
 
     With `lowerdir+` (kernel 6.8) there is no limit on the text; before it all must fit in one page.
     """
+    if not appends_lower(os.uname().release):
+        return _overlay_by_text(lower, upper, work, extra)
     options: list[tuple[str, str | None]] = [("lowerdir+", path) for path in lower]
     if upper and work:
         options += [("upperdir", upper), ("workdir", work)]
     try:
         return new("overlay", [*options, *extra])
-    except OSError as error:
-        if "lowerdir+" not in str(error):  # a kernel that knows the option failed for a real reason
-            raise
-    return _overlay_by_text(lower, upper, work, extra)
+    except FileNotFoundError:
+        for path in lower:
+            os.stat(path)  # its error names what is missing
+        raise
+
+
+def appends_lower(release: str) -> bool:
+    """Whether a kernel knows `lowerdir+`; an older one answers EINVAL, and says why in its own log alone."""
+    numbers = [part for part in release.replace("-", ".").split(".")[:2] if part.isdigit()]
+    return len(numbers) == 2 and (int(numbers[0]), int(numbers[1])) >= (6, 8)
 
 
 def _overlay_by_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -136,4 +137,9 @@ def _rename(merged: int) -> None:
 
 
 def _nameless(merged: int) -> None:
-    os.close(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=merged))
+    """A kernel before 6.3 has none on an overlay: programs do without them."""
+    try:
+        os.close(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=merged))
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
