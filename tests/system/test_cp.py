@@ -345,6 +345,34 @@ def test_a_new_volume_has_the_image_s_files_too(sampan: Sampan, tmp_path: Path) 
     sampan.text("volume", "rm", "full")
 
 
+def test_what_is_not_copied_stays_as_it_is(sampan: Sampan, tmp_path: Path, state: str) -> None:
+    """The directories on the way and the one that is copied into: modes, owners, times, on both sides."""
+    tree(tmp_path)
+    start(sampan, state)
+    before = _described(sampan, "/tmp"), _described(sampan, "/etc")
+    sampan.text("cp", f"{tmp_path}/file", "c:/tmp")
+    sampan.text("cp", f"{tmp_path}/file", "c:/etc/file")
+    assert (_described(sampan, "/tmp"), _described(sampan, "/etc")) == before
+    (tmp_path / "tmp").mkdir(mode=0o700)  # a tree that names a directory of the container
+    (tmp_path / "tmp/more").write_bytes(b"x")
+    sampan.text("cp", f"{tmp_path}/tmp", "c:/")
+    assert _described(sampan, "/tmp") == before[0]
+    shared = (
+        Path("/var/tmp") / f"cp-{os.getpid()}"
+    )  # a directory of somebody else's: /var/tmp is root's
+    try:
+        sampan.text("cp", "c:/tmp/file", str(shared))
+        assert shared.read_bytes() == b"word"
+    finally:
+        shared.unlink(missing_ok=True)
+
+
+def _described(sampan: Sampan, path: str) -> tuple[int, int, int]:
+    with tarfile.open(fileobj=io.BytesIO(sampan("cp", f"c:{path}", "-").stdout)) as archive:
+        member = archive.getmembers()[0]
+    return member.mode, member.uid, member.gid
+
+
 def test_half_a_file_is_none(sampan: Sampan, tmp_path: Path) -> None:
     start(sampan, "running", "--tmpfs", "/small:size=1m")
     (tmp_path / "big").write_bytes(b"x" * (3 << 20))

@@ -51,7 +51,8 @@ class Applier:
 
     stack: gives the directories of the layers below, topmost first; it may wait for them.
     inherited: of a directory that holds the layers below, what is kept aside for them.
-    whiteouts: False where names that begin with .wh. mean nothing.  what: what failed, for messages.
+    whiteouts: False where the root is no layer: names that begin with .wh. mean nothing, and a directory
+    that no entry names stays as it is.  what: what failed, for messages.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Applier:
         self._whiteouts, self._what = whiteouts, what
         self._sidecar, self._stack, self._inherited = sidecar, stack, inherited
         self._meta = Metadata(idmap, sidecar)
-        self.tree = Tree(root, writer, sidecar.forget)
+        self.tree = Tree(root, writer, sidecar.forget, layer=whiteouts)
         self._kinds = {
             DIRECTORY: self._directory,
             SYMLINK: self._symlink,

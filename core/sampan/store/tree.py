@@ -42,11 +42,20 @@ IMPLICIT_MODE = 0o755
 class Tree:
     """Directories under `root` by path; `duplicates` counts what a later entry replaced.
 
-    replaced: called with the path of an entry of this layer that goes.
+    replaced: called with the path of an entry of this layer that goes.  layer: False where the root is
+    no layer of its own, and a directory that no entry names stays as it is.
     """
 
-    def __init__(self, root: int, writer: LayerWriter, replaced: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        root: int,
+        writer: LayerWriter,
+        replaced: Callable[[bytes], None],
+        *,
+        layer: bool = True,
+    ) -> None:
         self.root, self._writer, self._replaced = root, writer, replaced
+        self._layer = layer
         self._open: dict[bytes, int] = {b"": root}
         self._latest = root  # a hard link needs two directories at once
         self._whiteouts: list[bytes] = []
@@ -200,7 +209,8 @@ class Tree:
                 raise
             try:
                 if times is None:
-                    _inherit(fd, path, stack())
+                    if self._layer:
+                        _inherit(fd, path, stack())
                 else:
                     mode, mtime_ns = times
                     if mode & 0o7000:
