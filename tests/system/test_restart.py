@@ -86,6 +86,19 @@ def test_stop_while_it_waits(sampan: Sampan) -> None:
     sampan.text("stop", "c")
     assert time.monotonic() - begun < 2
     assert sampan.state("c")["Status"] == "exited"
+    runs = 1 + json.loads(sampan.text("inspect", "c"))[0]["RestartCount"]
+    told = sampan.text(
+        "events",
+        "--stream=false",
+        "--since",
+        "30s",
+        "--filter",
+        "container=c",
+        "--format",
+        "{{.Status}}",
+    )
+    last = told.split()[-runs * 2 - 1 :]  # an end for every run, told once
+    assert last.count("died") == runs, told
     sampan.text("start", "c")
     assert until(lambda: sampan.state("c")["Restarting"])
     sampan.text("rm", "-f", "c")

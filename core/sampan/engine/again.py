@@ -37,7 +37,7 @@ def turns(life: Supervisor, turn: Turn, log: LogWriter | JournalWriter, started:
             life.watch.forget(client.sock, turn)
         turn.streams.close()
         if not life.watch.rest(wait) or _stopped(life, started):
-            return life.last(turn, code, started)
+            return life.last(turn, code, started, told=True)
         restarts += 1
         started = stamp(time.time_ns())
         try:

@@ -161,11 +161,11 @@ class Supervisor:
         self._oom, self._oom_kills = kills > self._oom_kills, kills
         return -1 if turn.late else code
 
-    def last(self, turn: Turn, code: int, started: str) -> None:
-        """The end of a run that no other one follows."""
+    def last(self, turn: Turn, code: int, started: str, *, told: bool = False) -> None:
+        """The end of a run that no other one follows. `told`: its end has been told already."""
         limits.removed(self.engine, self.plan)
         self._unmount()  # what a FUSE program still has is written now
-        self.note_exit(code, started, turn.error)
+        self.note_exit(code, started, turn.error, told=told)
         self._clean()
         mark("  recorded and cleaned")
         self.watch.tell(turn, code)
@@ -318,7 +318,13 @@ class Supervisor:
             files.write_atomic(self.bundle_fd, "monitor.pid", pid, sync=False)
 
     def note_exit(
-        self, code: int, started: str, error: str = "", *, restarting: bool = False
+        self,
+        code: int,
+        started: str,
+        error: str = "",
+        *,
+        restarting: bool = False,
+        told: bool = False,
     ) -> None:
         """Write down how a run ended, and whether this monitor will start another one."""
         ended: Exit = {
@@ -330,7 +336,8 @@ class Supervisor:
             "restarting": restarting,
             "restarts": self._restarts,
         }
-        events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
+        if not told:
+            events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
         try:
             data = json.dumps(ended).encode()
             files.write_atomic(self.dir_fd, "exit.json", data, sync=not self.options["rm"])
