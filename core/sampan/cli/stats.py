@@ -123,15 +123,15 @@ def _row(
     now = average
     if before is not None and taken.moment > before.moment:
         now = 100 * max(0.0, taken.cpu - before.cpu) / (taken.moment - before.moment)
-    usage = f"{_size(taken.memory)} / {_size(taken.limit)}"
+    usage = f"{sizes.decimal_text(taken.memory)} / {sizes.decimal_text(taken.limit)}"
     row: dict[str, Any] = {
         "ID": identity, "ContainerID": container.id, "Container": identity, "Name": container.name,
         "CPUPerc": f"{now:.2f}%", "CPU": now, "AvgCPU": f"{average:.2f}%",
         "MemUsage": usage, "MemUsageBytes": f"{taken.memory} / {taken.limit}",
         "MemLimit": taken.limit, "MemPerc": f"{100 * taken.memory / taken.limit:.2f}%",
-        "NetIO": f"{_size(taken.net[0])} / {_size(taken.net[1])}",
+        "NetIO": f"{sizes.decimal_text(taken.net[0])} / {sizes.decimal_text(taken.net[1])}",
         "NetInput": taken.net[0], "NetOutput": taken.net[1],
-        "BlockIO": f"{_size(taken.block[0])} / {_size(taken.block[1])}",
+        "BlockIO": f"{sizes.decimal_text(taken.block[0])} / {sizes.decimal_text(taken.block[1])}",
         "BlockInput": taken.block[0], "BlockOutput": taken.block[1],
         "PIDs": taken.pids, "PIDS": taken.pids, "CPUTime": duration(taken.cpu), "UpTime": duration(lived),
         "CPUNano": int(taken.cpu * 1e9), "SystemNano": time.time_ns(), "Up": duration(lived),
@@ -142,7 +142,3 @@ def _row(
         "mem_percent": row["MemPerc"], "net_io": row["NetIO"], "block_io": row["BlockIO"],
         "pids": str(taken.pids),
     }  # fmt: skip
-
-
-def _size(count: int) -> str:
-    return sizes.decimal_text(count)

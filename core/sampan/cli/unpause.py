@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from sampan.cli.context import engine as make_engine
 from sampan.cli.each import each
-from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
+from sampan.cli.parse import parse
+from sampan.cli.pause import verb
 
-VERB = Verb(
-    "unpause",
-    "Let paused containers go on",
-    "CONTAINER [CONTAINER...]",
-    [
-        Option("--all -a", FLAG, "All that are paused"),
-        Option("--cidfile", LIST, "Read the container's id from a file", "FILE"),
-        Option("--filter -f", LIST, "Only what matches", "KEY=VALUE"),
-        Option("--latest -l", FLAG, "The container that was created last"),
-    ],
-)
+VERB = verb("unpause", "Let paused containers go on", "paused")
 
 
 def main(words: list[str]) -> int:

@@ -14,11 +14,10 @@ import os
 import stat
 
 from sampan import files
-from sampan.engine import mounted, warn
+from sampan.engine import archive, mounted, warn
 from sampan.engine.copy_place import Found, Place
 from sampan.engine.copy_write import Target, write
 from sampan.errors import SampanError, UsageError
-from sampan.store.pax import show
 from sampan.store.tarwriter import TarWriter
 
 TYPE_CHECKING = False
@@ -98,17 +97,10 @@ def _read(
             else:
                 writer.add(top or base, parent, base)
             writer.close()
-        _tell(writer)
+        archive.tell(writer)
 
     with source.child(produce) as reading:
         yield reading
-
-
-def _tell(writer: TarWriter) -> None:
-    if writer.sockets:
-        warn(f"{writer.sockets} sockets were left out: no archive can hold them")
-    for path in writer.unsteady[:1]:
-        warn(f"{show(path)} changed while it was read")
 
 
 def _relay(

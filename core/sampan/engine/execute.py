@@ -10,7 +10,7 @@ import os
 
 from sampan.engine import idmaps, limits, messages, terminal
 from sampan.errors import InUseError, from_report, to_report
-from sampan.linux import libc, paths, processes, sockets
+from sampan.linux import paths, processes, sockets
 from sampan.model import spec as oci
 from sampan.model import users
 from sampan.model.contract import Io
@@ -143,10 +143,8 @@ def _child(
         pidfd = processes.open_if_same(run["pid"], run["start_time"])
         if pidfd is None:
             raise InUseError("cannot join the container", "its first process has ended")
-        libc.prctl(libc.PR_SET_DUMPABLE, 0)
-        libc.setns(pidfd, libc.CLONE_NEWUSER)
+        idmaps.join(container.record, pidfd)
         os.close(pidfd)
-        idmaps.become_root(container.record)
         process = _process(engine, container, spec, chosen)
         runtime = engine.driver("runtime", container.record["runtime"])
         keep = tuple(range(3, 3 + chosen["preserve_fds"]))

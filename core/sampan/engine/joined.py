@@ -7,7 +7,7 @@ import os
 
 from sampan.engine import idmaps
 from sampan.errors import from_report, to_report
-from sampan.linux import libc, processes
+from sampan.linux import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def call(container: Container, action: Callable[[], Any]) -> Any:
 
 def _child(container: Container, pidfd: int, action: Callable[[], Any], tell: int) -> None:
     try:
-        libc.prctl(libc.PR_SET_DUMPABLE, 0)
-        libc.setns(pidfd, libc.CLONE_NEWUSER)
-        idmaps.become_root(container.record)
+        idmaps.join(container.record, pidfd)
         answer: dict[str, Any] = {"value": action()}
     except BaseException as error:
         answer = {"error": to_report(error, f"cannot look into container {container.name}")}

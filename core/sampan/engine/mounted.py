@@ -192,9 +192,7 @@ def _running(engine: Engine, found: Container, produce: Callable[[int, int], obj
         )
 
     def child(out: int) -> None:
-        libc.prctl(libc.PR_SET_DUMPABLE, 0)
-        libc.setns(pidfd, libc.CLONE_NEWUSER)
-        idmaps.become_root(found.record)
+        idmaps.join(found.record, pidfd)
         processes.die_with_parent()
         flags = os.O_RDONLY | os.O_DIRECTORY
         root = paths.openat2(fds[0], ".", flags, paths.RESOLVE_BENEATH)

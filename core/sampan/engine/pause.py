@@ -14,7 +14,7 @@ import signal
 
 from sampan.engine import idmaps
 from sampan.errors import InUseError, from_report, to_report
-from sampan.linux import libc, processes
+from sampan.linux import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def _child(container: Container, pidfd: int, hold: int, tell: int) -> None:
     stopped: dict[int, int] = {}
     try:
         os.setpgid(0, 0)  # an interrupt at the terminal is the caller's
-        libc.prctl(libc.PR_SET_DUMPABLE, 0)
-        libc.setns(pidfd, libc.CLONE_NEWUSER)
-        idmaps.become_root(container.record)
+        idmaps.join(container.record, pidfd)
         _stop(scope(container), stopped)
         os.write(tell, b"null")
         os.read(hold, 1)

@@ -63,9 +63,7 @@ def _running(container: Container, produce: Callable[[int, int], object]) -> mou
         raise InUseError(f"cannot reach container {container.name}", "it has just ended", "try again")  # fmt: skip
 
     def child(out: int) -> None:
-        libc.prctl(libc.PR_SET_DUMPABLE, 0)
-        libc.setns(pidfd, libc.CLONE_NEWUSER)
-        idmaps.become_root(container.record)
+        idmaps.join(container.record, pidfd)
         processes.die_with_parent()
         libc.setns(pidfd, libc.CLONE_NEWNS)
         os.close(pidfd)

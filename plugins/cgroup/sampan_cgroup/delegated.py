@@ -29,7 +29,7 @@ ROUNDS = 20
 STALE = 60.0  # seconds after which an empty cgroup of ours has no maker any more
 
 
-class DelegatedManager:
+class DelegatedManager(tree.TreeManager):
     """Cgroups made by mkdir."""
 
     name = "delegated"
@@ -80,24 +80,6 @@ class DelegatedManager:
                 f"the kernel lets no process move there from {cgroups.own()} ({error.strerror})",
                 "run this from the unit in which the container was started",
             ) from None
-
-    def renew(self, cgroup: str, resources: Mapping[str, Any]) -> None:
-        tree.renew(cgroup, resources, ADVICE)
-
-    def update(self, cgroup: str, resources: Mapping[str, Any]) -> None:
-        tree.limit(cgroup, resources, ADVICE)
-
-    def stats(self, cgroup: str) -> dict[str, Any]:
-        return tree.stats(cgroup)
-
-    def freeze(self, cgroup: str, frozen: bool) -> None:
-        tree.freeze(cgroup, frozen)
-
-    def kill(self, cgroup: str) -> None:
-        tree.kill(cgroup)
-
-    def remove(self, cgroup: str) -> None:
-        tree.remove(cgroup)
 
 
 def base(own: str | None = None) -> str:
@@ -209,13 +191,8 @@ def sampan_cgroup_manager(context: DriverContext) -> DelegatedManager:
 
 
 def sampan_probe(context: DriverContext) -> Probe:
-    layout = cgroups.layout()
-    if layout != "v2":
-        return Probe(
-            False,
-            f"needs cgroup version 2 (found: {layout})",
-            "boot with systemd.unified_cgroup_hierarchy=1",
-        )
+    if refused := tree.without_version_2():
+        return refused
     top = base()
     if why := refusal(top):
         return Probe(False, why, ADVICE)

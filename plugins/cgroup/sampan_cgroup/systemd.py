@@ -30,7 +30,7 @@ ADVICE = (
 SECONDS = 20.0  # for systemd to answer
 
 
-class SystemdManager:
+class SystemdManager(tree.TreeManager):
     """Scopes of the user's manager."""
 
     name = "systemd"
@@ -77,25 +77,6 @@ class SystemdManager:
         except PermissionError:
             scope, _, below = cgroup.rpartition("/")
             call("AttachProcessesToUnit", "ssau", (os.path.basename(scope), f"/{below}", [pid]))
-
-    def renew(self, cgroup: str, resources: Mapping[str, Any]) -> None:
-        tree.renew(cgroup, resources, ADVICE)
-
-    def update(self, cgroup: str, resources: Mapping[str, Any]) -> None:
-        tree.limit(cgroup, resources, ADVICE)
-
-    def stats(self, cgroup: str) -> dict[str, Any]:
-        return tree.stats(cgroup)
-
-    def freeze(self, cgroup: str, frozen: bool) -> None:
-        tree.freeze(cgroup, frozen)
-
-    def kill(self, cgroup: str) -> None:
-        tree.kill(cgroup)
-
-    def remove(self, cgroup: str) -> None:
-        """The scope itself ends when its last process does."""
-        tree.remove(cgroup)
 
 
 def manager_cgroup(uid: int, root: str = cgroups.ROOT) -> str:
@@ -200,13 +181,8 @@ def sampan_cgroup_manager(context: DriverContext) -> SystemdManager:
 
 
 def sampan_probe(context: DriverContext) -> Probe:
-    layout = cgroups.layout()
-    if layout != "v2":
-        return Probe(
-            False,
-            f"needs cgroup version 2 (found: {layout})",
-            "boot with systemd.unified_cgroup_hierarchy=1",
-        )
+    if refused := tree.without_version_2():
+        return refused
     if not os.path.exists(bus()):
         return Probe(
             False,

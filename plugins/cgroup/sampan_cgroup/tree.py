@@ -12,6 +12,7 @@ import time
 from sampan.errors import SampanError, UnsupportedError
 from sampan.linux import cgroups
 from sampan.model import cgroup_files
+from sampan.model.contract import Probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,3 +202,40 @@ def _rmdir(directory: str) -> None:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:
                 return
         time.sleep(0.002)
+
+
+class TreeManager:
+    """What a manager does with a cgroup once it is made."""
+
+    advice: str
+
+    def renew(self, cgroup: str, resources: Mapping[str, Any]) -> None:
+        renew(cgroup, resources, self.advice)
+
+    def update(self, cgroup: str, resources: Mapping[str, Any]) -> None:
+        limit(cgroup, resources, self.advice)
+
+    def stats(self, cgroup: str) -> dict[str, Any]:
+        return stats(cgroup)
+
+    def freeze(self, cgroup: str, frozen: bool) -> None:
+        freeze(cgroup, frozen)
+
+    def kill(self, cgroup: str) -> None:
+        kill(cgroup)
+
+    def remove(self, cgroup: str) -> None:
+        """Of a scope what is below it: the scope itself ends when its last process does."""
+        remove(cgroup)
+
+
+def without_version_2() -> Probe | None:
+    """The answer of both managers' probes on a machine that has no such tree."""
+    layout = cgroups.layout()
+    if layout == "v2":
+        return None
+    return Probe(
+        False,
+        f"needs cgroup version 2 (found: {layout})",
+        "boot with systemd.unified_cgroup_hierarchy=1",
+    )
