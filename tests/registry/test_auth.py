@@ -14,6 +14,8 @@ from imagemaker import MadeImage
 from sampan.errors import CorruptError, SampanError
 from sampan.model.reference import parse
 from sampan.registry import auth, config
+from sampan.registry import credentials as credentials_of
+from sampan.registry.access import Access
 from sampan.registry.errors import RegistryError
 from sampan.registry.fetch import Remote
 from sampan.registry.proxy import proxy_for
@@ -41,7 +43,7 @@ def manifest(registry: BadRegistry, tls_verify: bool | None = None) -> bytes:
     remote = Remote(
         parse(registry.name("a/b")),
         config.RegistriesConf(),
-        tls_verify=tls_verify,
+        access=Access(tls_verify),
         sleep=lambda s: None,
     )
     return remote.manifest("1").data
@@ -244,18 +246,18 @@ def test_lookup(tmp_path: Path) -> None:
             }
         )
     )
-    found = auth.lookup("quay.io", "team/x", [str(path)])
+    found = credentials_of.lookup("quay.io", "team/x", str(path))
     assert found is not None and found.user == "team" and found.password == "p:w"
-    found = auth.lookup("quay.io", "teams/x", [str(path)])
+    found = credentials_of.lookup("quay.io", "teams/x", str(path))
     assert found is not None and found.user == "host"
-    found = auth.lookup("docker.io", "library/x", [str(tmp_path / "none"), str(path)])
+    found = credentials_of.lookup("docker.io", "library/x", str(path))
     assert found is not None and found.user == "hub"
-    found = auth.lookup("t.io", "x", [str(path)])
+    found = credentials_of.lookup("t.io", "x", str(path))
     assert found is not None and found.identity_token == "I" and "I" not in repr(found)[1:-1]
-    assert auth.lookup("quay.io.evil", "x", [str(path)]) is None
+    assert credentials_of.lookup("quay.io.evil", "x", str(path)) is None
     path.write_text('{"auths": {"quay.io": {"auth": "?"}}}')
     with pytest.raises(CorruptError):
-        auth.lookup("quay.io", "x", [str(path)])
+        credentials_of.lookup("quay.io", "x", str(path))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from badregistry import BadRegistry, Reply
 from imagemaker import MadeImage
 from sampan.model.reference import parse
 from sampan.registry import config
+from sampan.registry.access import Access
 from sampan.registry.errors import RegistryError, UnreachableError
 from sampan.registry.fetch import Remote
 
@@ -49,7 +50,7 @@ def fetch(registry: BadRegistry, conf: str = "", tls_verify: bool | None = None)
     remote = Remote(
         parse(registry.name()),
         config.parse(conf, "a test"),
-        tls_verify=tls_verify,
+        access=Access(tls_verify),
         sleep=lambda seconds: None,
     )
     return remote.manifest("1").data

@@ -113,6 +113,7 @@ SHARED = [
     Option("--sysctl", LIST, "Set a sysctl of the container's namespaces", "KEY=VALUE"),
     Option("--timeout", INTEGER, "Seconds after which the container is killed", default=0),
     Option("--tls-verify", FLAG, "Verify the registry's certificate", default=True),
+    Option("--authfile", help="The file of credentials to read", metavar="PATH"),
     Option("--tmpfs", LIST, "Mount a tmpfs", "TARGET[:OPTIONS]"),
     Option("--tty -t", FLAG, "Give the container a terminal"),
     Option("--tz", help="Time zone: a name, or local", metavar="ZONE"),

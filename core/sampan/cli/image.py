@@ -11,11 +11,16 @@ VERBS = {  # name: (module, function, one line)
     "import": ("import_image", "main", "Make an image of a tar archive"),
     "inspect": ("image_inspect", "inspect", "Show images in detail"),
     "list": ("images", "main", "List images"),
+    "load": ("load", "main", "Load images from an archive or a directory"),
     "ls": ("images", "main", "List images"),
     "prune": ("image_inspect", "prune", "Remove untagged images"),
     "pull": ("pull", "main", "Pull images from a registry"),
+    "push": ("push", "main", "Push an image to a registry, a layout or an archive"),
     "rm": ("rmi", "main", "Remove images"),
+    "save": ("save", "main", "Write images to an archive or a directory"),
+    "search": ("search", "main", "Search registries for images"),
     "tag": ("tag", "main", "Give an image another name"),
+    "tree": ("image_tree", "main", "Show the layers of an image"),
     "untag": ("untag", "main", "Take names from an image"),
 }
 

@@ -26,7 +26,7 @@ TOPICS = {
     "GPUs": "gpus",
     "systemd support": "sdnotify systemd",
     "dependencies of containers": "requires",
-    "credentials by flag (REGISTRY_AUTH_FILE names a file)": "authfile creds cert-dir decryption-key",
+    "credentials by flag (--authfile names a file)": "creds cert-dir decryption-key",
     "storage options of a container": "storage-opt",
     "personalities": "personality",
     "further entries for passwd and group": "group-entry passwd-entry chrootdirs",

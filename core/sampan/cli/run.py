@@ -113,6 +113,7 @@ def find_image(engine: Engine, name: str, values: dict[str, Any]) -> Image:
         policy=values["pull"],
         platform=platform,
         tls_verify=None if values["tls_verify"] else False,
+        authfile=values["authfile"],
         progress=lambda: _progress(values["quiet"]),
     )
 

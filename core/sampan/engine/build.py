@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from sampan import files
 from sampan.engine import pack
 from sampan.errors import CorruptError, NotFoundError
 from sampan.linux import userns
-from sampan.model import image as documents
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,19 +73,12 @@ class Host:
         }
         chain = [self._layers[diff_id] for diff_id in diff_ids]
         size = pack.unpack(self._engine, chain, self._tell)
-        data = _encode(document)
-        image_id = self._engine.blobs.put(data, self._lease)
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": documents.OCI_MANIFEST,
-            "config": {"mediaType": documents.OCI_CONFIG, "digest": image_id, "size": len(data)},
-            "layers": [
-                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-                for layer in chain
-            ],
-        }
-        digest = self._engine.blobs.put(_encode(manifest), self._lease)
-        return self._engine.images.add(digest, tags, size=size).id
+        layers = [
+            {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
+            for layer in chain
+        ]
+        data = pack.encode(document)
+        return pack.image(self._engine, self._lease, data, layers, tags, size).id
 
     def _keep(self, archive: int) -> str:
         """Compress the archive into a blob; its diff_id."""
@@ -116,11 +107,6 @@ def _fill(place: int, archive: int, write: Callable[[int], None]) -> None:
     finally:
         os.close(directory)
         files.remove_tree(place, name)
-
-
-def _encode(document: Mapping[str, Any]) -> bytes:
-    """JSON that is the same for the same document."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
 def build_host_image(

@@ -6,14 +6,12 @@ is the image's with what the container was given: environment, command, labels, 
 
 from __future__ import annotations
 
-import json
 import time
 
 from sampan.engine import archive, difference, events, pack
 from sampan.engine.logfile import stamp
-from sampan.errors import UnsupportedError, UsageError
-from sampan.model import image as documents
-from sampan.model import instructions
+from sampan.errors import UsageError
+from sampan.model import convert, instructions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,30 +178,9 @@ def _layers(image: Image, top: LayerSource, chosen: CommitOptions) -> list[dict[
     mine = {"mediaType": top.media_type, "digest": top.digest, "size": top.size}
     below = [] if chosen["squash"] else [dict(layer.document) for layer in image.layers]
     return [
-        {**layer, "mediaType": media_type(str(layer["mediaType"]), chosen["format"])}
+        {**layer, "mediaType": convert.layer_type(str(layer["mediaType"]), chosen["format"])}
         for layer in [*below, mine]
     ]
-
-
-def media_type(text: str, form: str) -> str:
-    """The name of a layer's type in the manifest's own family."""
-    zstd = text.endswith("zstd")
-    packed = text.endswith("gzip")
-    if form == "oci":
-        foreign = text == documents.DOCKER_FOREIGN_LAYER or text.startswith(
-            documents.OCI_FOREIGN_LAYER
-        )
-        plain = documents.OCI_FOREIGN_LAYER if foreign else documents.OCI_LAYER
-        return plain + ("+zstd" if zstd else "+gzip" if packed else "")
-    if zstd:
-        raise UnsupportedError(
-            "cannot make an image of format docker",
-            "a layer is compressed with zstd",
-            "--format oci",
-        )
-    if text in (documents.DOCKER_FOREIGN_LAYER,) or text.startswith(documents.OCI_FOREIGN_LAYER):
-        return documents.DOCKER_FOREIGN_LAYER
-    return documents.DOCKER_LAYER if packed else documents.DOCKER_LAYER.removesuffix(".gzip")
 
 
 def store(
@@ -216,22 +193,4 @@ def store(
     form: str = "oci",
 ) -> Image:
     """Put configuration and manifest into the store, and list the image."""
-    oci = form == "oci"
-    data = encode(document)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": documents.OCI_MANIFEST if oci else documents.DOCKER_MANIFEST,
-        "config": {
-            "mediaType": documents.OCI_CONFIG if oci else documents.DOCKER_CONFIG,
-            "digest": engine.blobs.put(data, lease),
-            "size": len(data),
-        },
-        "layers": list(layers),
-    }
-    digest = engine.blobs.put(encode(manifest), lease)
-    return engine.images.add(digest, names, size=size)
-
-
-def encode(document: Mapping[str, Any]) -> bytes:
-    """JSON that is the same for the same document."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    return pack.image(engine, lease, pack.encode(document), layers, names, size, form)

@@ -9,7 +9,7 @@ import stat
 
 from sampan import files
 from sampan.engine import idmaps, mounted, reached
-from sampan.engine.importing import inflated
+from sampan.engine.inflate import inflated
 from sampan.errors import CorruptError, InUseError, SampanError, UsageError, from_report, to_report
 from sampan.linux import processes, userns
 from sampan.linux.userns import IdMap
@@ -159,7 +159,7 @@ class _Job:
         def read() -> bytes:
             return os.read(source, READ)
 
-        return inflated(read, "-") if self._foreign else read
+        return inflated(read, "cannot copy from standard input") if self._foreign else read
 
 
 class _Applier(apply.Applier):

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from sampan.errors import CorruptError, LimitError
 from sampan.model.image import Descriptor
-from sampan.registry.fetch import Remote
+from sampan.registry.fetch import Advance, Fetched
 from sampan.store.blobs import BlobStore
 from sampan.store.ingest import Ingest
 
@@ -35,6 +35,25 @@ class Watcher(Protocol):
     def end(self, digest: str, outcome: str) -> None: ...
 
 
+class Source(Protocol):
+    """Where an image is taken from: a registry with its mirrors, an OCI layout, a directory."""
+
+    served_by: str  # for the user: the host or the file
+
+    def manifest(self, selector: str) -> Fetched:
+        """A manifest or index by digest (of a registry also by tag). NotFoundError, CorruptError."""
+        ...
+
+    def blob(
+        self, descriptor: Descriptor, ingest: Ingest, advance: Advance, *, mirrors: bool = True
+    ) -> None:
+        """Receive all bytes of a blob, whose digest the caller verifies. Called from several threads.
+
+        mirrors: False asks the place itself.
+        """
+        ...
+
+
 class LayerWork(NamedTuple):
     """A blob, and the places in the chain where it is to be unpacked."""
 
@@ -51,10 +70,10 @@ class _Stopped(Exception):
 
 
 class Fetcher:
-    """Brings blobs of one remote into the store."""
+    """Brings blobs of one source into the store."""
 
-    def __init__(self, blobs: BlobStore, remote: Remote, watcher: Watcher) -> None:
-        self._blobs, self._remote, self._watcher = blobs, remote, watcher
+    def __init__(self, blobs: BlobStore, source: Source, watcher: Watcher) -> None:
+        self._blobs, self._source, self._watcher = blobs, source, watcher
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._failures: list[BaseException] = []
@@ -150,7 +169,7 @@ class Fetcher:
             self._watcher.update(descriptor.digest, received)
 
         try:
-            self._remote.blob(descriptor, ingest, advance, mirrors=not last)
+            self._source.blob(descriptor, ingest, advance, mirrors=not last)
             return ingest.verify()
         except LimitError:
             ingest.discard()

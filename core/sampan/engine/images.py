@@ -142,7 +142,7 @@ def full_name(name: str) -> str:
 
 def _reference(image: Image, name: str) -> str:
     """The full name that is meant, or the NAME@DIGEST under which the image was pulled."""
-    return (_called(image, name) or name) if reference.parse(name).digest else full_name(name)
+    return (called(image, name) or name) if reference.parse(name).digest else full_name(name)
 
 
 def tag(engine: Engine, name: str, targets: Sequence[str]) -> None:
@@ -185,13 +185,13 @@ def remove(
 
 def _remove_one(engine: Engine, name: str, done: Removal, *, force: bool, by_all: bool) -> None:
     image = find(engine, name)
-    called = None if by_all else _called(image, name)
-    if called is not None and len(image.references) > 1:
-        engine.images.untag(called)
-        events.of_image(engine, image, "untag", called)
-        done.untagged.append(called)
+    name_given = None if by_all else called(image, name)
+    if name_given is not None and len(image.references) > 1:
+        engine.images.untag(name_given)
+        events.of_image(engine, image, "untag", name_given)
+        done.untagged.append(name_given)
         return
-    if called is None and len(image.references) > 1 and not (force or by_all):
+    if name_given is None and len(image.references) > 1 and not (force or by_all):
         raise InUseError(
             f'unable to delete image "{hex_id(image)}" by ID with more than one tag '
             f"({', '.join(image.references)}): please force removal",
@@ -203,7 +203,7 @@ def _remove_one(engine: Engine, name: str, done: Removal, *, force: bool, by_all
     done.deleted.append(hex_id(image))
 
 
-def _called(image: Image, name: str) -> str | None:
+def called(image: Image, name: str) -> str | None:
     """By which of its names an image was found, None if by its id."""
     digits = name.removeprefix("sha256:")
     if digits == hex_id(image):

@@ -7,10 +7,10 @@ registry before the image is listed: what is malformed or leads out of the root 
 from __future__ import annotations
 
 import os
-import zlib
 
 from sampan.engine import events, pack
 from sampan.engine.commit import now, store
+from sampan.engine.inflate import READ, inflated
 from sampan.errors import SampanError
 from sampan.model import instructions, platform
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     from sampan.engine import Engine
     from sampan.store.images import Image
-
-CHUNK = 1 << 20
-READ = 1 << 16  # bytes at a time: compressed, they may become a thousand times as many
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 def import_image(
@@ -47,7 +43,9 @@ def import_image(
     with engine.images.lease() as lease:
         read, close = _open(source)
         try:
-            layer = pack.pack(engine, lease, inflated(read, source), progress)
+            layer = pack.pack(
+                engine, lease, inflated(read, f"cannot import {_label(source)}"), progress
+            )
         finally:
             close()
         size = pack.unpack(engine, [layer], tell)
@@ -81,7 +79,7 @@ def _label(source: str) -> str:
 def _open(source: str) -> tuple[Callable[[], bytes], Callable[[], object]]:
     """How to read chunks, and how to close."""
     if source.startswith(("http://", "https://")):
-        return _download(source)
+        return download(source)
     try:
         fd = 0 if source == "-" else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         os.read(fd, 0)
@@ -90,7 +88,8 @@ def _open(source: str) -> tuple[Callable[[], bytes], Callable[[], object]]:
     return (lambda: os.read(fd, READ)), (lambda: None if fd == 0 else os.close(fd))
 
 
-def _download(url: str) -> tuple[Callable[[], bytes], Callable[[], object]]:
+def download(url: str) -> tuple[Callable[[], bytes], Callable[[], object]]:
+    """How to read the chunks of what is at the address, and how to close it."""
     import urllib3
 
     pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=30, read=60))
@@ -109,63 +108,3 @@ def _download(url: str) -> tuple[Callable[[], bytes], Callable[[], object]]:
             raise SampanError(f"cannot get {url}", str(error), "try again") from None
 
     return read, answer.close
-
-
-def inflated(read: Callable[[], bytes], source: str) -> Callable[[], bytes]:
-    """Chunks of CHUNK bytes of the archive itself."""
-    head = b""
-    while len(head) < len(ZSTD) and (more := read()):
-        head += more
-    if not head:
-        raise SampanError(f"cannot import {_label(source)}", "it is empty", "give a tar archive")
-    feed = _inflate(head, source)
-    pending = [feed(head)]
-    ended = False
-
-    def chunk() -> bytes:
-        nonlocal ended
-        while not ended and sum(map(len, pending)) < CHUNK:
-            more = read()
-            ended = not more
-            if more:
-                pending.append(feed(more))
-        data = b"".join(pending)
-        pending[:] = [data[CHUNK:]]
-        return data[:CHUNK]
-
-    return chunk
-
-
-def _inflate(head: bytes, source: str) -> Callable[[bytes], bytes]:
-    if head.startswith(GZIP):
-        inflater = zlib.decompressobj(31)
-
-        def gzip(data: bytes) -> bytes:
-            nonlocal inflater
-            found = b""
-            try:
-                while data:
-                    if inflater.eof:
-                        if not data.startswith(GZIP):
-                            return found  # bytes after the last member
-                        inflater = zlib.decompressobj(31)
-                    found += inflater.decompress(data)
-                    data = inflater.unused_data
-            except zlib.error as error:
-                raise SampanError(f"cannot import {_label(source)}", f"gzip: {error}") from None
-            return found
-
-        return gzip
-    if head.startswith(ZSTD):
-        import zstandard
-
-        unpacker = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-
-        def zstd(data: bytes) -> bytes:
-            try:
-                return unpacker.decompress(data)
-            except zstandard.ZstdError as error:
-                raise SampanError(f"cannot import {_label(source)}", f"zstd: {error}") from None
-
-        return zstd
-    return lambda data: data

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sampan.engine import Engine
-    from sampan.engine.pull import Progress
+    from sampan.engine.receive import Progress
     from sampan.store.images import Image
 
 HOST_PREFIX = "host:"
@@ -24,6 +24,7 @@ def obtain(
     policy: str = "missing",
     platform: str | None = None,
     tls_verify: bool | None = None,
+    authfile: str = "",
     progress: Callable[[], AbstractContextManager[Progress]] | None = None,
 ) -> Image:
     """policy: always, missing, newer or never. `host:PROGRAM,...` is built here, on first use."""
@@ -42,11 +43,16 @@ def obtain(
     from contextlib import nullcontext
 
     from sampan.engine import events
+    from sampan.engine.load import pull_place
     from sampan.engine.pull import pull
+    from sampan.registry.access import Access
+    from sampan.transports import place
 
+    access = Access(tls_verify, authfile=authfile)
+    where = place.parse(name)
     with (progress or nullcontext)() as told:
-        image = pull(
-            engine, name, platform=platform, policy=policy, tls_verify=tls_verify, progress=told
-        )
+        if where is not None:
+            return pull_place(engine, where, platform=platform, progress=told)[0]
+        image = pull(engine, name, platform=platform, policy=policy, access=access, progress=told)
     events.of_image(engine, image, "pull", name)
     return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 
 from isal import isal_zlib
@@ -12,7 +13,7 @@ from sampan.store.layers import LayerSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from sampan.engine import Engine
@@ -65,6 +66,37 @@ def unpack(
                 tell(notice)
     keys = engine.layers.keys([layer.diff_id for layer in chain])
     return sum(int(engine.layers.record(key)["size"]) for key in keys)
+
+
+def image(
+    engine: Engine,
+    lease: Lease,
+    config: bytes,
+    layers: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    size: int,
+    form: str = "oci",
+    source: str = "",
+) -> Image:
+    """Put a configuration and a manifest for it into the store, and list the image."""
+    oci = form == "oci"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": documents.OCI_MANIFEST if oci else documents.DOCKER_MANIFEST,
+        "config": {
+            "mediaType": documents.OCI_CONFIG if oci else documents.DOCKER_CONFIG,
+            "digest": engine.blobs.put(config, lease),
+            "size": len(config),
+        },
+        "layers": list(layers),
+    }
+    digest = engine.blobs.put(encode(manifest), lease)
+    return engine.images.add(digest, names, size=size, source=source)
+
+
+def encode(document: Mapping[str, Any]) -> bytes:
+    """JSON that is the same for the same document."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
 def source_date_epoch() -> int | None:

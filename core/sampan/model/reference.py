@@ -87,6 +87,11 @@ def has_domain(text: str) -> bool:
     return bool(slash) and _is_domain_word(first)
 
 
+def has_tag(text: str) -> bool:
+    """Whether the name says a tag itself."""
+    return _split_tag(text.partition("@")[0])[1] is not None
+
+
 def is_digest(text: object) -> bool:
     """Whether it is `sha256:` and 64 lower-case hex digits: then it may be part of a path."""
     return (

@@ -1,34 +1,21 @@
-"""Credentials and challenges.
+"""Challenges, and where a credential may go to answer them.
 
 Challenges are read as RFC 9110 (11.3) writes them, several in a header or several headers.  A
 credential belongs to one registry.  It goes to that registry's own origin, and to a token service
 only if that is reached by https and is the registry's host, or lies in the same domain
-(auth.docker.io for registry-1.docker.io, gitlab.com for registry.gitlab.com).  Files are read and
-never written here.
+(auth.docker.io for registry-1.docker.io, gitlab.com for registry.gitlab.com).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sampan.errors import CorruptError
-from sampan.model.image import is_object
 
-FILE_LIMIT = 1 << 20
 HEADER_LIMIT = 8192
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~")
-_DOCKER_KEYS = (
-    "docker.io",
-    "https://index.docker.io/v1/",
-    "index.docker.io",
-    "registry-1.docker.io",
-)
 
 
 class Challenge(NamedTuple):
@@ -36,21 +23,6 @@ class Challenge(NamedTuple):
 
     scheme: str
     parameters: Mapping[str, str]
-
-
-class Credential(NamedTuple):
-    """A name and password, or an identity token for an OAuth2 token service."""
-
-    user: str
-    password: str
-    identity_token: str = ""
-
-    def __repr__(self) -> str:  # never in a log or a traceback
-        return "Credential(...)"
-
-    def basic(self) -> str:
-        raw = f"{self.user}:{self.password}".encode()
-        return f"Basic {base64.b64encode(raw).decode()}"
 
 
 def parse_challenges(headers: Sequence[str]) -> list[Challenge]:
@@ -158,68 +130,3 @@ def _is_domain(name: str) -> bool:
 
 def _is_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
-
-
-def files() -> list[str]:
-    """Where credentials are looked for, the first that has one wins."""
-    environment = os.environ
-    chosen = environment.get("REGISTRY_AUTH_FILE")
-    if chosen:
-        return [chosen]
-    run = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    config = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    docker = environment.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-    return [
-        f"{run}/containers/auth.json",
-        f"{config}/containers/auth.json",
-        f"{docker}/config.json",
-    ]
-
-
-def lookup(registry: str, path: str, sources: Sequence[str] | None = None) -> Credential | None:
-    """The credential for a repository: the longest key of REGISTRY/PATH that a file has."""
-    words = [registry, *path.split("/")]
-    keys = ["/".join(words[:count]) for count in range(len(words), 0, -1)]
-    if registry == "docker.io":
-        keys.extend(_DOCKER_KEYS[1:])
-    keys.extend(f"{scheme}://{registry}" for scheme in ("https", "http"))
-    for source in files() if sources is None else sources:
-        entries = _read(source)
-        for key in keys:
-            entry = entries.get(key)
-            if is_object(entry):
-                found = _credential(entry, source)
-                if found:
-                    return found
-    return None
-
-
-def _read(path: str) -> Mapping[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return {}
-    try:
-        document: Any = json.loads(data)
-    except ValueError as error:
-        raise CorruptError(f"cannot read {path}", "bad JSON", "log in again") from error
-    entries = document.get("auths") if is_object(document) else None
-    return entries if is_object(entries) else {}
-
-
-def _credential(entry: Mapping[str, Any], source: str) -> Credential | None:
-    token = entry.get("identitytoken")
-    raw = entry.get("auth")
-    user, password = entry.get("username"), entry.get("password")
-    if isinstance(raw, str) and raw:
-        try:
-            user, _, password = base64.b64decode(raw, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            # `from None`: the context would carry the credential into a traceback
-            raise CorruptError(f"cannot read {source}", "an entry's auth is not base64") from None
-    if isinstance(token, str) and token:
-        return Credential(str(user or ""), "", token)
-    if isinstance(user, str) and isinstance(password, str) and user:
-        return Credential(user, password.rstrip("\0"))
-    return None

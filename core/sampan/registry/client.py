@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -19,7 +19,8 @@ from urllib3.exceptions import HTTPError
 
 from sampan.errors import CorruptError, LimitError
 from sampan.model.image import is_object
-from sampan.registry import auth, waiting
+from sampan.registry import auth, credentials, waiting
+from sampan.registry.access import Access, Credential
 from sampan.registry.config import Endpoint
 from sampan.registry.errors import (
     BODY_LIMIT,
@@ -28,7 +29,15 @@ from sampan.registry.errors import (
     explain,
     printable,
 )
-from sampan.registry.transport import Answer, Response, Transport, is_loopback, shown, unreachable
+from sampan.registry.transport import (
+    Answer,
+    Response,
+    Transport,
+    is_loopback,
+    origin_of,
+    shown,
+    unreachable,
+)
 
 TRIES = 5
 TRIES_UNASKED = 3  # of a 5xx that does not say when to come back
@@ -36,30 +45,34 @@ TOKEN_LIMIT = 64 << 10
 _LATER = frozenset((429, 500, 502, 503, 504))
 
 Note = Callable[[str], None]
+Body = Callable[[], "Iterator[bytes] | bytes"]  # made anew for each try
 
 
 class Registry:
-    """Requests to one endpoint. Safe for threads.
-
-    tls_verify: None leaves it to the configuration; False accepts any certificate and plain http;
-    True neither.
-    """
+    """Requests to one endpoint. Safe for threads. actions: "pull" or "pull,push", for a token that names no scope."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         *,
-        tls_verify: bool | None = None,
+        access: Access = Access(),
+        actions: str = "pull",
         note: Note | None = None,
         sleep: Callable[[float], None] = time.sleep,
         read_seconds: float | None = None,
     ) -> None:
         self.endpoint = endpoint
+        tls_verify = access.tls_verify
         insecure = tls_verify is False or (tls_verify is None and endpoint.insecure)
         seconds = {} if read_seconds is None else {"read_seconds": read_seconds}
         self.transport = Transport(
-            verify=not insecure, plain=insecure, loopback=tls_verify is not True, **seconds
+            verify=not insecure,
+            plain=insecure,
+            loopback=tls_verify is not True,
+            cert_dir=access.cert_dir,
+            **seconds,
         )
+        self._access, self._actions = access, actions
         self.sleep = sleep
         self._note = note
         self._lock = threading.RLock()  # a token is asked for with the base in hand
@@ -75,21 +88,35 @@ class Registry:
             self._note(text)
 
     def get(self, path: str, headers: Mapping[str, str], ok: Collection[int]) -> Response:
-        """GET /v2/REPOSITORY/path. The body is unread; another status raises RegistryError.
+        """GET /v2/REPOSITORY/path. The body is unread; another status raises RegistryError."""
+        return self.request("GET", path, headers, ok).response
 
-        Waits and tries again on 429 and 5xx; a mirror is not waited for, since another place has
-        the image.
+    def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        ok: Collection[int],
+        body: Body | None = None,
+        *,
+        patient: bool = True,
+    ) -> Answer:
+        """A request for /v2/REPOSITORY/path, or for a whole URL that this registry has given as a Location.
+
+        The answer's body is unread; another status than those of `ok` raises RegistryError.  Waits and
+        tries again on 429 and 5xx if `patient`; a mirror is not waited for, since another place has the
+        image.
         """
         attempt = 0
         while True:
-            answer = self._ask(path, headers)
+            answer = self._ask(method, path, headers, body)
             response = answer.response
             if response.status in ok:
-                return response
-            body = read_body(response, BODY_LIMIT, cut=True)
-            wait = self._wait(response, body, attempt)
+                return answer
+            text = read_body(response, BODY_LIMIT, cut=True)
+            wait = self._wait(response, text, attempt) if patient else None
             if wait is None:
-                raise self._refusal(answer, body)
+                raise self._refusal(answer, text)
             self.note(f"{self.host} answers {response.status}: trying again in {wait:.1f} s")
             self.sleep(wait)
             attempt += 1
@@ -124,20 +151,38 @@ class Registry:
         # 400 is what a TLS port says to plain text
         return response.status != 400
 
-    def _ask(self, path: str, headers: Mapping[str, str]) -> Answer:
+    def _ask(self, method: str, path: str, headers: Mapping[str, str], body: Body | None) -> Answer:
         """One request, and a second one with an answer to the challenge of the first."""
-        url = f"{self.base()}/v2/{self.endpoint.path}/{path}"
-        sent = self._authorization
-        answer = self.transport.get(url, headers, sent)
-        if answer.response.status != 401 or not answer.same_origin:
+        url = path if "://" in path else f"{self.base()}/v2/{self.endpoint.path}/{path}"
+        # A Location may lead to another host, which gets none of this registry's credentials.
+        ours = origin_of(url) == origin_of(self.base())
+        sent = self._authorization if ours else None
+        answer = self._send(method, url, headers, sent, body)
+        if answer.response.status != 401 or not answer.same_origin or not ours:
             return answer
-        body = read_body(answer.response, BODY_LIMIT, cut=True)
+        text = read_body(answer.response, BODY_LIMIT, cut=True)
         challenges = auth.parse_challenges(answer.response.headers.getlist("WWW-Authenticate"))
         with self._lock:  # one thread answers, the others use its answer
             if self._authorization == sent:
-                self._authorization = self._respond(auth.choose(challenges), answer, body)
+                self._authorization = self._respond(auth.choose(challenges), answer, text)
             authorization = self._authorization
-        return self.transport.get(url, headers, authorization)
+        return self._send(method, url, headers, authorization, body)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None,
+        body: Body | None,
+    ) -> Answer:
+        if method in ("GET", "HEAD"):
+            return self.transport.get(url, headers, authorization, method)
+        sent = dict(headers)
+        if authorization is not None:
+            sent["Authorization"] = authorization
+        response = self.transport.send(method, url, sent, None if body is None else body())
+        return Answer(response, url, True)
 
     def _wait(self, response: Response, body: bytes, attempt: int) -> float | None:
         """Seconds to wait before the next try, None if there is none."""
@@ -167,7 +212,7 @@ class Registry:
 
     def _respond(self, challenge: auth.Challenge | None, answer: Answer, body: bytes) -> str:
         """The Authorization that answers a challenge. RegistryError if there is none to give."""
-        credential = auth.lookup(self.endpoint.name, self.endpoint.path)
+        credential = self._credential()
         if challenge is None:
             raise self._refusal(answer, body)
         if challenge.scheme == "basic":
@@ -176,7 +221,16 @@ class Registry:
             return credential.basic()
         return f"Bearer {self._token(challenge, credential)}"
 
-    def _token(self, challenge: auth.Challenge, credential: auth.Credential | None) -> str:
+    def _scope(self) -> str:
+        """What a token is asked for when the challenge does not say; "" to log in."""
+        return f"repository:{self.endpoint.path}:{self._actions}" if self.endpoint.path else ""
+
+    def _credential(self) -> Credential | None:
+        if self._access.credential is not None:
+            return None if self.endpoint.mirror else self._access.credential
+        return credentials.lookup(self.endpoint.name, self.endpoint.path, self._access.authfile)
+
+    def _token(self, challenge: auth.Challenge, credential: Credential | None) -> str:
         """A token of the registry's token service (distribution, token authentication)."""
         realm = challenge.parameters["realm"]
         parts = urlsplit(realm)
@@ -188,9 +242,17 @@ class Registry:
                 f"its token service {printable(realm)} is not reached by https",
             )
         if credential is not None and not auth.may_send(self.base(), realm):
+            if not self.endpoint.path:
+                raise RegistryError(
+                    f"cannot log in to {self.host}",
+                    f"its token service {shown(realm)} is in another domain, where its password does not go",
+                    f"log in to {parts.netloc} instead",
+                )
             # The realm's own credential is another matter: it was given for that host.
-            credential = auth.lookup(parts.netloc, "")
-        scope = challenge.parameters.get("scope") or f"repository:{self.endpoint.path}:pull"
+            credential = credentials.lookup(parts.netloc, "", self._access.authfile)
+        scope = (
+            challenge.parameters.get("scope") or f"repository:{self.endpoint.path}:{self._actions}"
+        )
         fields = {"service": challenge.parameters.get("service", ""), "scope": scope}
         fields = {key: value for key, value in fields.items() if value}
         if credential is not None and credential.identity_token:
@@ -201,7 +263,7 @@ class Registry:
         return _read_token(self.transport.get(url, {}, sent).response, realm)
 
     def _post_token(
-        self, realm: str, fields: Mapping[str, str], credential: auth.Credential
+        self, realm: str, fields: Mapping[str, str], credential: Credential
     ) -> Response:
         form = {
             **fields,

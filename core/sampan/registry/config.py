@@ -2,7 +2,8 @@
 locations.
 
 One main file is read: $CONTAINERS_REGISTRIES_CONF, else the user's, else /etc's.  The drop-ins of
-registries.conf.d, /etc's and then the user's, are laid over it.
+registries.conf.d, /etc's and then the user's, are laid over it, and last sampan's own file of the same
+format, sampan/registries.conf beside its settings.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sampan.model.image import all_strings, is_list, is_object
 from sampan.model.reference import DEFAULT_DOMAIN, Reference
 
 SYSTEM = "/etc/containers/registries.conf"
+OWN_SYSTEM = "/etc/sampan/registries.conf"
 _HOSTS = {DEFAULT_DOMAIN: "registry-1.docker.io"}  # names whose API is elsewhere
 
 
@@ -103,7 +105,8 @@ def load() -> RegistriesConf:
     if not main:
         main = user if os.path.exists(user) else SYSTEM
     conf = RegistriesConf()
-    for path in (main, *_drop_ins(f"{SYSTEM}.d"), *_drop_ins(f"{user}.d")):
+    own = (OWN_SYSTEM, f"{home}/sampan/registries.conf")
+    for path in (main, *_drop_ins(f"{SYSTEM}.d"), *_drop_ins(f"{user}.d"), *own):
         conf = _overlay(conf, _read(path))
     return conf
 

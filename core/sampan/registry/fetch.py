@@ -18,7 +18,8 @@ from urllib3.exceptions import HTTPError
 from sampan.errors import CorruptError, LimitError, NotFoundError, SampanError
 from sampan.model.image import ACCEPT, MANIFEST_LIMIT, Descriptor, normalise_type
 from sampan.model.reference import Reference
-from sampan.registry import waiting
+from sampan.registry import listing, waiting
+from sampan.registry.access import Access
 from sampan.registry.client import Note, Registry, read_body
 from sampan.registry.config import Endpoint, RegistriesConf
 from sampan.registry.errors import RegistryError, UnreachableError
@@ -54,7 +55,7 @@ class Remote:
         name: Reference,
         conf: RegistriesConf,
         *,
-        tls_verify: bool | None = None,
+        access: Access = Access(),
         note: Note | None = None,
         sleep: Callable[[float], None] = time.sleep,
         read_seconds: float = READ_SECONDS,
@@ -63,13 +64,11 @@ class Remote:
         self.name = name
         self._note: Note = note or _silent
         self._sleep = sleep
-        self._tls_verify = tls_verify
+        self._access = access
 
         def registry(endpoint: Endpoint) -> Registry:
             seconds = mirror_seconds if endpoint.mirror else read_seconds
-            return Registry(
-                endpoint, tls_verify=tls_verify, note=note, sleep=sleep, read_seconds=seconds
-            )
+            return Registry(endpoint, access=access, note=note, sleep=sleep, read_seconds=seconds)
 
         self._registries = [registry(endpoint) for endpoint in conf.endpoints(name)]
         self.served_by = self._registries[-1].host
@@ -102,6 +101,10 @@ class Remote:
             if not self._elsewhere(descriptor, ingest, advance):
                 raise
 
+    def tags(self) -> list[str]:
+        """All tags of the repository, from the registry itself. NotFoundError."""
+        return listing.tags(self._registries[-1], self.name)
+
     def _prefer(self, registry: Registry) -> None:
         """Blobs come from where the manifest came from, if that has them."""
         self.served_by = registry.host
@@ -110,9 +113,9 @@ class Remote:
 
     def _elsewhere(self, descriptor: Descriptor, ingest: Ingest, advance: Advance) -> bool:
         """The descriptor's `urls`, without any credential. Whether one of them had the blob."""
-        insecure = self._tls_verify is False
+        insecure = self._access.tls_verify is False
         transport = Transport(
-            verify=not insecure, plain=insecure, loopback=self._tls_verify is not True
+            verify=not insecure, plain=insecure, loopback=self._access.tls_verify is not True
         )
         for url in descriptor.urls:
             parts = urlsplit(url)

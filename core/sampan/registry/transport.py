@@ -13,7 +13,7 @@ import ipaddress
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -56,9 +56,16 @@ class Transport:
     """
 
     def __init__(
-        self, *, verify: bool, plain: bool, loopback: bool, read_seconds: float = READ_SECONDS
+        self,
+        *,
+        verify: bool,
+        plain: bool,
+        loopback: bool,
+        cert_dir: str = "",
+        read_seconds: float = READ_SECONDS,
     ) -> None:
         self.verify, self.plain, self.loopback = verify, plain, loopback
+        self._cert_dir = cert_dir
         self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds)
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
@@ -66,19 +73,25 @@ class Transport:
     def may_be_plain(self, host: str) -> bool:
         return self.plain or (self.loopback and is_loopback(host))
 
-    def get(self, url: str, headers: Mapping[str, str], authorization: str | None = None) -> Answer:
-        """GET with redirects. The body is not read yet. UnreachableError, RegistryError."""
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None = None,
+        method: str = "GET",
+    ) -> Answer:
+        """GET or HEAD with redirects. The body is not read yet. UnreachableError, RegistryError."""
         origin, at, seen = origin_of(url), url, {url}
         for _ in range(REDIRECTS + 1):
             sent = dict(headers)
             if authorization is not None:
                 sent["Authorization"] = authorization
-            response = self.send("GET", at, sent)
+            response = self.send(method, at, sent)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTED or not location:
                 return Answer(response, at, origin_of(at) == origin)
             response.close()
-            at = self._target(at, location)
+            at = self.target(at, location)
             if at in seen:
                 raise RegistryError(f"cannot follow {shown(url)}", "its redirects go in a circle")
             seen.add(at)
@@ -87,9 +100,13 @@ class Transport:
         raise RegistryError(f"cannot follow {shown(url)}", f"more than {REDIRECTS} redirects")
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Iterator[bytes] | bytes | None = None,
     ) -> Response:
-        """One request without redirects."""
+        """One request without redirects. Chunks as body want a Content-Length."""
         try:
             return self._pool(url).request(
                 method,
@@ -105,15 +122,15 @@ class Transport:
         except HTTPError as error:
             raise unreachable(f"no answer from {shown(url)}", error) from error
 
-    def _target(self, at: str, location: str) -> str:
-        """Where a redirect leads, if it may be followed."""
+    def target(self, at: str, location: str) -> str:
+        """Where a Location leads, if it may be followed. RegistryError."""
         target = urljoin(at, location)
         try:
             parts = urlsplit(target)
             host = parts.hostname or ""
         except ValueError:
             parts, host = urlsplit(""), ""
-        what = f"cannot follow the redirect of {shown(at)}"
+        what = f"cannot follow the Location of {shown(at)}"
         if parts.scheme not in ("http", "https") or not host:
             raise RegistryError(what, f"it leads to {parts.scheme or 'nothing'}:, not to http(s)")
         if parts.scheme == "http" and urlsplit(at).scheme == "https":
@@ -143,7 +160,8 @@ class Transport:
             urllib3.disable_warnings(InsecureRequestWarning)  # the user asked for it
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        for directory in _certificate_directories(netloc):
+        given = [self._cert_dir] if self._cert_dir else _certificate_directories(netloc)
+        for directory in given:
             for authority in sorted(glob.glob(f"{glob.escape(directory)}/*.crt")):
                 context.load_verify_locations(authority)
             for certificate in sorted(glob.glob(f"{glob.escape(directory)}/*.cert")):
