@@ -99,7 +99,7 @@ def history(engine: Engine, name: str) -> list[dict[str, Any]]:
     tags.
     """
     image = find(engine, name)
-    sizes = iter(_layer_sizes(engine, image))
+    sizes = iter(layer_sizes(engine, image))
     steps: list[dict[str, Any]] = []
     told: list[dict[str, Any]] = image.config.get("history") or []
     for step in told:
@@ -118,7 +118,7 @@ def history(engine: Engine, name: str) -> list[dict[str, Any]]:
     return steps
 
 
-def _layer_sizes(engine: Engine, image: Image) -> list[int]:
+def layer_sizes(engine: Engine, image: Image) -> list[int]:
     """Bytes of each layer: unpacked if it is, else of its blob."""
     sizes: list[int] = []
     keys = engine.layers.keys(image.diff_ids)

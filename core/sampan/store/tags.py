@@ -13,7 +13,7 @@ import os
 from sampan import files
 from sampan.errors import CorruptError, NotFoundError
 from sampan.model import image as model
-from sampan.store import ingest, leases
+from sampan.store import ingest, leases, lists
 from sampan.store.entries import HISTORY, ID, LIST, annotations_of, history_of, name_of, named
 from sampan.store.images import INDEX
 
@@ -89,6 +89,9 @@ def _collect(store: ImageStore, entries: Iterable[Entry]) -> list[str]:
         index = annotations_of(entry).get(LIST)
         if index:
             keep.add(index)
+    for one in lists.read_all(store.root_fd):
+        for listed in one.entries:
+            _mark(store, listed["digest"], keep, _NESTING)
     gone = [digest for digest in store.blobs.digests() if digest not in keep]
     for digest in gone:
         store.blobs.remove(digest)
