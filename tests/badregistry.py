@@ -9,6 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
 
 from imagemaker import MadeImage, digest
 from sampan.model import image as model
@@ -19,6 +20,7 @@ class Request(NamedTuple):
     path: str
     headers: dict[str, str]  # lower-case names
     turn: int  # how often this path was asked for, this time included
+    body: bytes = b""
 
 
 class Reply:
@@ -54,6 +56,8 @@ class BadRegistry:
         self.requests: list[Request] = []
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.blobs: dict[str, bytes] = {}
+        self.uploads: dict[str, bytearray] = {}
+        self.cuts: list[int] = []  # after so many bytes of each next PATCH the connection ends
         self._counts: dict[str, int] = {}
         registry = self
 
@@ -63,7 +67,7 @@ class BadRegistry:
             def do_GET(self) -> None:
                 registry._serve(self)
 
-            do_HEAD = do_POST = do_GET
+            do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
@@ -130,10 +134,14 @@ class BadRegistry:
         self._counts[path] = self._counts.get(path, 0) + 1
         headers = {name.lower(): value for name, value in handler.headers.items()}
         length = int(headers.get("content-length") or 0)
-        if length:
-            handler.rfile.read(length)
-        request = Request(handler.command, path, headers, self._counts[path])
+        cut = self.cuts.pop(0) if handler.command == "PATCH" and self.cuts else None
+        body = handler.rfile.read(length if cut is None else cut) if length else b""
+        request = Request(handler.command, path, headers, self._counts[path], body)
         self.requests.append(request)
+        if cut is not None:
+            self.uploads[path.rsplit("/", 1)[1].partition("?")[0]] += body
+            handler.close_connection = True
+            return
         reply = next((r for r in (rule(request) for rule in self.rules) if r), None)
         self._send(handler, reply or self.good(request))
 
@@ -142,13 +150,43 @@ class BadRegistry:
         words = request.path.split("/")
         if request.path == "/v2/":
             return Reply()
-        if len(words) > 4 and words[-2] == "manifests" and words[-1] in self.manifests:
+        get = request.method in ("GET", "HEAD")
+        if get and len(words) > 4 and words[-2] == "manifests" and words[-1] in self.manifests:
             data, media_type = self.manifests[words[-1]]
             headers = {"Content-Type": media_type, "Docker-Content-Digest": digest(data)}
             return Reply(200, data, headers)
         if len(words) > 4 and words[-2] == "blobs" and words[-1] in self.blobs:
             return self.ranged(request, self.blobs[words[-1]])
+        if "/blobs/uploads/" in request.path:
+            return self._upload(request)
+        if request.method == "PUT" and words[-2] == "manifests":
+            self.put(request.body, request.headers["content-type"], words[-1])
+            return Reply(201, headers={"Docker-Content-Digest": digest(request.body)})
         return Reply(404, b'{"errors":[{"code":"NOT_FOUND","message":"there is none"}]}')
+
+    def _upload(self, request: Request) -> Reply:
+        """POST begins, PATCH adds, GET tells how much there is, PUT ends (distribution-spec)."""
+        path, _, query = request.path.partition("?")
+        if request.method == "POST":
+            name = f"u{len(self.uploads)}"
+            self.uploads[name] = bytearray()
+            return Reply(202, headers={"Location": f"{path}{name}"})
+        name = path.rsplit("/", 1)[1]
+        upload = self.uploads.get(name)
+        if upload is None:
+            return Reply(404, b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}')
+        begin = request.headers.get("content-range", "").partition("-")[0]
+        if begin and int(begin) != len(upload):
+            return Reply(416)
+        upload += request.body
+        told = {"Location": path, "Range": f"0-{max(0, len(upload) - 1)}"}
+        if request.method != "PUT":
+            return Reply(204 if request.method == "GET" else 202, headers=told)
+        wanted = dict(parse_qsl(query)).get("digest")
+        if digest(bytes(upload)) != wanted:
+            return Reply(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}')
+        self.blobs[wanted] = bytes(self.uploads.pop(name))
+        return Reply(201, headers={"Docker-Content-Digest": wanted})
 
     @staticmethod
     def ranged(request: Request, data: bytes, **options: Any) -> Reply:

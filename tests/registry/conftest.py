@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+USER, PASSWORD = "ann", "pass:word"
+
 
 @pytest.fixture(scope="session")
 def real_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT."""
+    with registry(tmp_path_factory.mktemp("registry")) as host:
+        yield host
+
+
+@contextlib.contextmanager
+def registry(root: Path, auth: str = "", tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """A docker-registry of its own. auth: that part of its configuration; tls: certificate and key."""
     program = shutil.which("docker-registry")
     if not program or not shutil.which("skopeo"):
         pytest.skip("docker-registry and skopeo are needed")
-    root = tmp_path_factory.mktemp("registry")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     config = root / "config.yml"
+    secure = f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}" if tls else ""
     config.write_text(
         "version: 0.1\n"
-        f"storage: {{filesystem: {{rootdirectory: {root}/data}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-        "log: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {root}/data}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'{secure}}}\n"
+        f"log: {{level: error, accesslog: {{disabled: true}}}}\n{auth}"
     )
     log = (root / "log").open("wb")
     process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
@@ -38,6 +49,29 @@ def real_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.terminate()
         process.wait(10)
         log.close()
+
+
+def htpasswd(root: Path) -> str:
+    """The `auth` of a registry that wants USER and PASSWORD."""
+    path = root / "htpasswd"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import crypt
+
+        secret = crypt.crypt(PASSWORD, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
+    path.write_text(f"{USER}:{secret}\n")
+    return f"auth: {{htpasswd: {{realm: r, path: {path}}}}}\n"
+
+
+def certificate(root: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
+    found = root / "tls.crt", root / "tls.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=here",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(found[1]), "-out", str(found[0])],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return found
 
 
 def _await(port: int) -> None:

@@ -28,6 +28,8 @@ from sampan.store.blobs import digest_of
 from sampan.store.ingest import Ingest
 
 TRIES = 5  # in a row without progress
+PATIENCE = 60.0  # seconds without progress, however many tries
+FLOOR = 1 << 10  # bytes a second that are too few, if a whole minute has no more
 _PROGRESS = 1 << 20  # bytes that count as progress
 _CHUNK = 1 << 18
 _MIRROR_SECONDS = 15.0  # the patience with a silent mirror
@@ -60,10 +62,11 @@ class Remote:
         sleep: Callable[[float], None] = time.sleep,
         read_seconds: float = READ_SECONDS,
         mirror_seconds: float = _MIRROR_SECONDS,
+        patience: float = PATIENCE,
     ) -> None:
         self.name = name
         self._note: Note = note or _silent
-        self._sleep = sleep
+        self._sleep, self._patience = sleep, patience
         self._access = access
 
         def registry(endpoint: Endpoint) -> Registry:
@@ -132,15 +135,16 @@ class Remote:
 
     def _receive(self, ask: Ask, ingest: Ingest, advance: Advance) -> None:
         """All bytes into the ingest file, in as many tries as make progress."""
-        tries = 0
+        tries, since = 0, time.monotonic()
         while ingest.offset < ingest.size or (ingest.size == 0 and tries == 0):
             before = ingest.offset
             try:
                 _stream(ask(ingest.offset), ask, ingest, advance)
             except UnreachableError as error:
-                tries = 0 if ingest.offset - before >= _PROGRESS else tries
+                if ingest.offset - before >= _PROGRESS:
+                    tries, since = 0, time.monotonic()
                 tries += 1
-                if tries >= TRIES:
+                if tries >= TRIES or time.monotonic() - since >= self._patience:
                     raise
                 self._note(f"{error.what}: going on at byte {ingest.offset}")
                 self._sleep(waiting.pause(tries - 1, None) / 2)
@@ -156,11 +160,13 @@ Ask = Callable[[int], Response]  # a response whose body begins at the offset, i
 
 
 def _manifest(registry: Registry, name: Reference, selector: str) -> Fetched:
+    since = time.monotonic()
     for attempt in range(TRIES):
         try:
             return _manifest_once(registry, name, selector)
         except UnreachableError as error:
-            if not error.again or registry.endpoint.mirror or attempt == TRIES - 1:
+            late = attempt == TRIES - 1 or time.monotonic() - since >= PATIENCE
+            if not error.again or registry.endpoint.mirror or late:
                 raise
             registry.sleep(waiting.pause(attempt, None))
         except RegistryError as error:
@@ -224,10 +230,12 @@ def _stream(response: Response, ask: Ask, ingest: Ingest, advance: Advance) -> N
         ingest.restart()
         advance(0)
     _check_length(response, ingest)
+    pace = _Pace(ingest)
     try:
         while chunk := response.read1(_CHUNK, decode_content=False):
             ingest.write(chunk)
             advance(ingest.offset)
+            pace.check()
     except HTTPError as error:
         raise unreachable(f"the download of {ingest.digest} was cut", error) from error
     finally:
@@ -239,6 +247,26 @@ def _stream(response: Response, ask: Ask, ingest: Ingest, advance: Advance) -> N
         raise UnreachableError(
             f"the download of {ingest.digest} was cut", f"at byte {ingest.offset} of {ingest.size}"
         )
+
+
+class _Pace:
+    """A connection that drips is as good as none, and would keep a pull alive for days."""
+
+    def __init__(self, ingest: Ingest, seconds: float = PATIENCE) -> None:
+        self._ingest, self._seconds = ingest, seconds
+        self._since, self._from = time.monotonic(), ingest.offset
+
+    def check(self) -> None:
+        now = time.monotonic()
+        if now - self._since < self._seconds:
+            return
+        if self._ingest.offset - self._from < FLOOR * self._seconds:
+            raise RegistryError(
+                f"the download of {self._ingest.digest} is given up",
+                f"less than {FLOOR} bytes a second came for {self._seconds:.0f} s",
+                "try again: what was received is kept",
+            )
+        self._since, self._from = now, self._ingest.offset
 
 
 def _continues(response: Response, ingest: Ingest) -> bool:

@@ -21,10 +21,11 @@ from sampan.registry.access import Access
 from sampan.registry.client import Note, Registry
 from sampan.registry.config import RegistriesConf
 from sampan.registry.errors import RegistryError, UnreachableError
-from sampan.registry.transport import READ_SECONDS, Answer
+from sampan.registry.transport import Answer
 from sampan.store.blobs import digest_of
 
 MONOLITHIC = 8 << 20  # bytes up to which a blob is sent in one PUT
+WRITE_SECONDS = 120.0  # without an answer: some store a large blob only after its last byte
 TRIES = 5  # in a row without progress
 _PROGRESS = 1 << 20
 _CHUNK = 1 << 18
@@ -47,7 +48,7 @@ class Upload:
         access: Access = Access(),
         note: Note | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float = WRITE_SECONDS,
         monolithic: int = MONOLITHIC,
     ) -> None:
         self.name = name
