@@ -82,7 +82,9 @@ class Layers:
     def record(self, key: str) -> dict[str, Any]:
         return {"size": 10}
 
-    def unpacker(self, chain: list[LayerSource], on_done: Callable[[int], None]) -> Unpacker:
+    def unpacker(
+        self, chain: list[LayerSource], on_done: Callable[[int], None] = lambda index: None
+    ) -> Unpacker:
         return Unpacker(self, chain, on_done)
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 class UnknownImageError(NotFoundError):
     """The text is what podman says, word for word: scripts match it."""
 
-    exit_status = 1
-
     def __init__(self, name: str) -> None:
         super().__init__(f"{name}: image not known")
 
@@ -176,6 +174,7 @@ def remove(
         try:
             _remove_one(engine, name, done, force=force, by_all=everything)
         except UnknownImageError as error:
+            error.exit_status = 1  # as podman's rmi has it
             if not (ignore or force or everything):  # everything: it went with another one
                 done.errors.append(error)
         except SampanError as error:

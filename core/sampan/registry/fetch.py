@@ -28,7 +28,7 @@ from sampan.store.blobs import digest_of
 from sampan.store.ingest import Ingest
 
 TRIES = 5  # in a row without progress
-PATIENCE = 60.0  # seconds without progress, however many tries
+PATIENCE = 54.0  # seconds without progress, however many tries
 FLOOR = 1 << 10  # bytes a second that are too few, if a whole minute has no more
 _PROGRESS = 1 << 20  # bytes that count as progress
 _CHUNK = 1 << 18

@@ -33,7 +33,7 @@ from sampan.registry.proxy import proxy_for
 
 REDIRECTS = 10
 CONNECT_SECONDS = 15.0
-READ_SECONDS = 20.0  # without a byte; then it is tried again, for a minute in all
+READ_SECONDS = 18.0  # without a byte; then it is tried again, for less than a minute in all
 _REDIRECTED = frozenset((301, 302, 303, 307, 308))
 _AGENT = "sampan"
 

@@ -16,7 +16,9 @@ import stat
 from sampan.errors import LimitError
 from sampan.linux import compare, overlay
 from sampan.linux.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from sampan.store import tarheader
 from sampan.store.pax import show
+from sampan.store.tarheader import BLOCK, SECOND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,13 +26,11 @@ if TYPE_CHECKING:
 
     from sampan.store.truth import Owners, Truth
 
-BLOCK = 512
 CHUNK = 1 << 20
 WHITEOUT = b".wh."
 HOLES_FROM = 1 << 30  # a file so big of which little is data is refused
 CAPABILITY = "security.capability"
 KEPT = "user.", CAPABILITY  # attributes that belong to a layer
-SECOND = 10**9
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPES = {
@@ -249,32 +249,9 @@ class TarWriter:
         xattrs: dict[bytes, bytes] | None = None,
         device: tuple[int, int] = (0, 0),
     ) -> None:
-        """The entry's header, after a pax header for what does not fit."""
-        mode, uid, gid = owned
         if self._latest is not None:
             mtime_ns = min(mtime_ns, self._latest)
-        mtime = mtime_ns // SECOND
-        records: dict[bytes, bytes] = {}
-        for key, value, width in (
-            (b"uid", uid, 8),
-            (b"gid", gid, 8),
-            (b"size", size, 12),
-            (b"mtime", mtime, 12),
-        ):
-            if not 0 <= value < 8 ** (width - 1):
-                records[key] = b"%d" % value
-        if mtime_ns % SECOND:
-            records[b"mtime"] = _fraction(mtime_ns)
-        for key, text in ((b"path", path), (b"linkpath", link)):
-            if len(text) > 100:
-                records[key] = text
-        for name, attribute in (xattrs or {}).items():
-            records[b"SCHILY.xattr." + name] = attribute
-        if records:
-            data = b"".join(_record(key, records[key]) for key in sorted(records))
-            self._write(_block(b"PaxHeaders.0/x", b"x", size=len(data)))
-            self._write(data + bytes(-len(data) % BLOCK))
-        self._write(_block(path, kind, mode, uid, gid, size, mtime, link, *device))
+        self._write(tarheader.entry(path, kind, owned, mtime_ns, size, link, xattrs, device))
 
 
 def _is_on(dir_fd: int, name: bytes, devices: frozenset[int]) -> bool:
@@ -284,58 +261,6 @@ def _is_on(dir_fd: int, name: bytes, devices: frozenset[int]) -> bool:
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_dev in devices
     except FileNotFoundError:
         return False
-
-
-def _fraction(ns: int) -> bytes:
-    """Seconds as a decimal number."""
-    whole, rest = divmod(abs(ns), SECOND)
-    return b"%s%d.%s" % (b"-" if ns < 0 else b"", whole, (b"%09d" % rest).rstrip(b"0"))
-
-
-def _block(
-    path: bytes,
-    kind: bytes,
-    mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
-    size: int = 0,
-    mtime: int = 0,
-    link: bytes = b"",
-    major: int = 0,
-    minor: int = 0,
-) -> bytes:
-    """A ustar header; a number that does not fit is 0 here and right in the pax header."""
-    fields = b"".join(
-        (
-            path[:100].ljust(100, b"\0"),
-            _octal(mode, 8),
-            _octal(uid, 8),
-            _octal(gid, 8),
-            _octal(size, 12),
-            _octal(mtime, 12),
-            b" " * 8,
-            kind,
-            link[:100].ljust(100, b"\0"),
-            b"ustar\x0000",
-            bytes(64),
-            _octal(major, 8),
-            _octal(minor, 8),
-        )
-    ).ljust(BLOCK, b"\0")
-    return b"%s%06o\0 %s" % (fields[:148], sum(fields), fields[156:])
-
-
-def _octal(value: int, width: int) -> bytes:
-    return b"%0*o\0" % (width - 1, value if 0 <= value < 8 ** (width - 1) else 0)
-
-
-def _record(key: bytes, value: bytes) -> bytes:
-    """One pax record: its length counts its own digits."""
-    rest = len(key) + len(value) + 3
-    length = rest + len(str(rest))
-    if len(str(length)) > len(str(rest)):
-        length += 1
-    return b"%d %s=%s\n" % (length, key, value)
 
 
 def _open_directory(root: int, path: bytes) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
+import posixpath
 from collections.abc import Callable
-from tarfile import GNU_FORMAT, TarInfo
 from typing import Protocol
 
 from sampan import files
 from sampan.errors import SampanError
+from sampan.store import tarheader
 
 _BLOCK = 512
 _END = 20 * _BLOCK  # an archive's length is a multiple of this
@@ -31,8 +31,8 @@ class Output(Protocol):
         """`size` bytes of a descriptor, from its beginning."""
         ...
 
-    def stream(self, name: str, size: int | None, read: Callable[[], bytes]) -> None:
-        """Chunks until b"". size: their length, None if it is not known."""
+    def stream(self, name: str, size: int, read: Callable[[], bytes]) -> None:
+        """Chunks until b"", `size` bytes in all."""
         ...
 
     def read(self, name: str) -> bytes | None:
@@ -43,12 +43,16 @@ class Output(Protocol):
 
 
 class Tar:
-    """An archive on a descriptor; the same content makes the same bytes."""
+    """An archive on a descriptor; the same content makes the same bytes.
+
+    Its files belong to whoever writes it: skopeo unpacks such archives and gives every file its owner,
+    which a user may do for his own only.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd, self._written = fd, 0
         self._names: set[str] = set()
-        self._seeks = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._owner = os.getuid(), os.getgid()
 
     def has(self, name: str) -> bool:
         return name in self._names
@@ -70,19 +74,13 @@ class Tar:
             progress(at)
         self._pad(size)
 
-    def stream(self, name: str, size: int | None, read: Callable[[], bytes]) -> None:
-        """Into a file the length may be written afterwards; through a pipe it must be known."""
-        if size is None and not self._seeks:
-            raise ValueError("the size of what goes into a pipe must be known")
-        start = self._written
-        self._header(name, size or 0)
+    def stream(self, name: str, size: int, read: Callable[[], bytes]) -> None:
+        self._header(name, size)
         written = 0
         while chunk := read():
             self._write(chunk)
             written += len(chunk)
-        if size is None:
-            os.pwrite(self._fd, _header(name, written), self._offset(start))
-        elif written != size:
+        if written != size:
             raise SampanError(f"cannot write {name}", f"it has {written} bytes instead of {size}")
         self._pad(written)
 
@@ -93,13 +91,17 @@ class Tar:
         self._write(bytes(2 * _BLOCK))
         self._write(bytes(-self._written % _END))
 
-    def _offset(self, position: int) -> int:
-        """Of a position of this archive in the file, which may have had something before it."""
-        return os.lseek(self._fd, 0, os.SEEK_CUR) - self._written + position
-
     def _header(self, name: str, size: int) -> None:
+        self._directories(posixpath.dirname(name))
         self._names.add(name)
-        self._write(_header(name, size))
+        self._write(tarheader.entry(os.fsencode(name), b"0", (0o644, *self._owner), size=size))
+
+    def _directories(self, path: str) -> None:
+        if path and path not in self._names:
+            self._directories(posixpath.dirname(path))
+            self._names.add(path)
+            name = os.fsencode(path) + b"/"
+            self._write(tarheader.entry(name, b"5", (0o755, *self._owner)))
 
     def _pad(self, size: int) -> None:
         self._write(bytes(-size % _BLOCK))
@@ -137,7 +139,7 @@ class Directory:
 
         self._whole(name, write)
 
-    def stream(self, name: str, size: int | None, read: Callable[[], bytes]) -> None:
+    def stream(self, name: str, size: int, read: Callable[[], bytes]) -> None:
         def write(target: int) -> None:
             while chunk := read():
                 files.write_all(target, chunk)
@@ -172,9 +174,3 @@ class Directory:
             raise
         finally:
             os.close(directory)
-
-
-def _header(name: str, size: int) -> bytes:
-    info = TarInfo(name)
-    info.size, info.mode = size, 0o644
-    return info.tobuf(GNU_FORMAT)
