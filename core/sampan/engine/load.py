@@ -185,7 +185,7 @@ def _load_flat(engine: Engine, tree: Tree, tell: Progress) -> list[Loaded]:
 
 def _need(tree: Tree, name: str) -> None:
     try:
-        os.close(tree.open(name).fd)
+        tree.open(name).close()
     except NotFoundError:
         raise _OtherFormat(f"it has no {name}") from None
 
@@ -204,24 +204,23 @@ def _take(
 
 
 def _docker_image(engine: Engine, tree: Tree, archived: Archived, tell: Progress) -> Loaded:
-    """Plain layers become blobs first: from then on it is an image like any other."""
+    """Plain layers are unpacked from where they are, and become blobs meanwhile."""
     diff_ids = archived.config.diff_ids
-    with engine.images.lease() as lease:
+    chain = [LayerSource(diff_id, diff_id, "", 0) for diff_id in diff_ids]
+    with engine.images.lease() as lease, engine.layers.unpacker(chain) as unpacker:
+        lease.add(*(f"layer:{key}" for key in engine.layers.keys(diff_ids)))
+        for at in engine.layers.missing(chain):
+            with tree.open(archived.layers[at]) as piece:
+                unpacker.submit(at, piece.fd, (piece.offset, piece.size))
         layers = _packed(engine, lease, tree, archived, tell)
-        for layer, diff_id, name in zip(layers, diff_ids, archived.layers, strict=True):
-            if layer.diff_id != diff_id:
-                raise CorruptError(
-                    f"cannot load {tree.label}",
-                    f"{name} has the digest {layer.diff_id}, its image says {diff_id}",
-                )
-        size = pack.unpack(engine, layers, tell.note)
+        for notice in unpacker.finish():
+            tell.note(notice)
+        size = sum(int(engine.layers.record(key)["size"]) for key in engine.layers.keys(diff_ids))
         descriptors = [
             {"mediaType": one.media_type, "digest": one.digest, "size": one.size} for one in layers
         ]
-        names = _names(archived.names)
-        image = pack.image(
-            engine, lease, archived.data, descriptors, names, size, source=tree.label
-        )
+        names, data = _names(archived.names), archived.data
+        image = pack.image(engine, lease, data, descriptors, names, size, source=tree.label)
         return Loaded(image, names)
 
 
@@ -233,25 +232,38 @@ def _packed(
     wanted = dict(zip(archived.layers, archived.config.diff_ids, strict=True))
 
     def one(name: str) -> LayerSource:
-        piece = tree.open(name)
-        try:
+        with tree.open(name) as piece:
             tell.begin(wanted[name], piece.size, "blob")
-            have = known.get(wanted[name])
-            if have is not None:
-                lease.add(have.digest)
-            if have is not None and engine.blobs.has(have.digest):
-                tell.end(wanted[name], "exists")
-                return have
-            read = inflate.inflated(_reader(piece), f"cannot load {name} of {tree.label}")
-            layer = pack.pack(engine, lease, read, lambda done: tell.update(wanted[name], done))
+            layer = _stored(engine, lease, known.get(wanted[name]))
+            if layer is None:
+                layer = _pack(
+                    engine, lease, piece, f"cannot load {name} of {tree.label}", tell, wanted[name]
+                )
             tell.end(wanted[name], "done")
             return layer
-        finally:
-            os.close(piece.fd)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = dict(zip(wanted, pool.map(one, wanted), strict=True))
     return [found[name] for name in archived.layers]
+
+
+def _stored(engine: Engine, lease: Lease, layer: LayerSource | None) -> LayerSource | None:
+    """The layer if its blob is in the store, which keeps it from now on."""
+    if layer is not None:
+        lease.add(layer.digest)
+        if engine.blobs.has(layer.digest):
+            return layer
+    return None
+
+
+def _pack(
+    engine: Engine, lease: Lease, piece: Piece, what: str, tell: Progress, diff_id: str
+) -> LayerSource:
+    read = inflate.inflated(_reader(piece), what)
+    layer = pack.pack(engine, lease, read, lambda done: tell.update(diff_id, done))
+    if layer.diff_id != diff_id:
+        raise CorruptError(what, f"its digest is {layer.diff_id}, its image says {diff_id}")
+    return layer
 
 
 def _reader(piece: Piece) -> Callable[[], bytes]:

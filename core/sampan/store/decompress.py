@@ -64,14 +64,20 @@ class Source:
     shared.
     """
 
-    def __init__(self, fd: int, ceiling: int, room: int | None = None) -> None:
+    def __init__(
+        self,
+        fd: int,
+        ceiling: int,
+        room: int | None = None,
+        span: tuple[int, int] | None = None,
+    ) -> None:
         self._fd, self._ceiling = fd, ceiling
         self._room = ceiling if room is None else room
-        self._length = os.fstat(fd).st_size
+        self._begin, self._length = span or (0, os.fstat(fd).st_size)
         self._hash = hashlib.sha256()
         self.size = 0
         self.trailing = 0
-        self.compression = sniff(os.pread(fd, 16, 0))
+        self.compression = sniff(self._pread(16, 0))
         self._chunks = self._budgeted()
         self._queue: queue.Queue[bytes | BaseException] | None = None
         self._closed = False
@@ -145,7 +151,7 @@ class Source:
 
     def _plain(self) -> Iterator[bytes]:
         offset = 0
-        while chunk := os.pread(self._fd, CHUNK, offset):
+        while chunk := self._pread(CHUNK, offset):
             offset += len(chunk)
             yield chunk
 
@@ -158,7 +164,7 @@ class Source:
             while not inflater.eof:
                 data = b""
                 if inflater.needs_input:
-                    data = os.pread(self._fd, READ, offset)
+                    data = self._pread(READ, offset)
                     offset += len(data)
                     if not data:
                         raise self._corrupt("the gzip data ends early")
@@ -170,14 +176,14 @@ class Source:
                     yield chunk
             offset -= len(inflater.unused_data)
             offset = self._skip_zeros(offset)
-            if os.pread(self._fd, 2, offset) != GZIP:
+            if self._pread(2, offset) != GZIP:
                 self.trailing = self._length - offset
                 return
 
     def _zstd(self) -> Iterator[bytes]:
         end = self._frames_end()
         decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
-        part = cast("BinaryIO", _Part(self._fd, end))
+        part = cast("BinaryIO", _Part(self._pread, end))
         reader = decompressor.stream_reader(part, read_size=READ, read_across_frames=True)
         while True:
             try:
@@ -194,7 +200,7 @@ class Source:
         """
         offset = 0
         while True:
-            head = os.pread(self._fd, 18, offset)
+            head = self._pread(18, offset)
             if _skippable(head) and len(head) >= 8:
                 offset += 8 + int.from_bytes(head[4:8], "little")
             elif head.startswith(ZSTD):
@@ -212,7 +218,7 @@ class Source:
             raise self._corrupt(f"bad zstd data: {error}") from None
         checksum = 4 if head[4] & 4 else 0
         while True:
-            block = int.from_bytes(os.pread(self._fd, 3, offset), "little")
+            block = int.from_bytes(self._pread(3, offset), "little")
             kind, size = block >> 1 & 3, block >> 3
             offset += 3 + (1 if kind == 1 else size)
             if offset > self._length or kind == 3:
@@ -222,8 +228,11 @@ class Source:
             if not size and kind != 1 and offset == self._length:
                 raise self._corrupt("the zstd data ends early")
 
+    def _pread(self, size: int, at: int) -> bytes:
+        return os.pread(self._fd, max(0, min(size, self._length - at)), self._begin + at)
+
     def _skip_zeros(self, offset: int) -> int:
-        while data := os.pread(self._fd, READ, offset):
+        while data := self._pread(READ, offset):
             rest = data.lstrip(b"\0")
             offset += len(data) - len(rest)
             if rest:
@@ -235,13 +244,13 @@ class Source:
 
 
 class _Part:
-    """The first `end` bytes of a descriptor as the file that zstandard wants."""
+    """The first `end` bytes of a blob as the file that zstandard wants."""
 
-    def __init__(self, fd: int, end: int) -> None:
-        self._fd, self._end, self._offset = fd, end, 0
+    def __init__(self, pread: Callable[[int, int], bytes], end: int) -> None:
+        self._pread, self._end, self._offset = pread, end, 0
 
     def read(self, size: int = -1) -> bytes:
         left = self._end - self._offset
-        data = os.pread(self._fd, left if size < 0 else min(size, left), self._offset)
+        data = self._pread(left if size < 0 else min(size, left), self._offset)
         self._offset += len(data)
         return data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ class Plan:
 class Job:
     """One layer in work: its child, the driver's directory and the lock."""
 
-    def __init__(self, index: int, blob: int) -> None:
+    def __init__(self, index: int, blob: int, span: Sequence[int] | None = None) -> None:
+        """span: (offset, size) of the blob in its file, None if it is all of it."""
         self.index, self.blob = index, blob
+        self.offset, self.size = span or (0, int(os.fstat(blob).st_size))
         self.undo = contextlib.ExitStack()
         self.layer = contextlib.ExitStack()  # the driver's context alone: left first, and well
         self.channel: socket.socket

@@ -45,7 +45,8 @@ def _unpack(
     records.lock(lock, key)
     if records.exists(plan.directory, key):
         return {"exists": True}
-    source = Source(job.blob, _ceiling(job.blob), _room(writer.fd))
+    span = job.offset, job.size
+    source = Source(job.blob, _ceiling(job.size), _room(writer.fd), span)
     inherited: dict[bytes, sidecar.Extra] = {}
     if job.inherited_fd >= 0:
         data = files.read_fd(job.inherited_fd, "a sidecar", sidecar.MAX_SIZE)
@@ -70,9 +71,9 @@ def _unpack(
     }
 
 
-def _ceiling(blob: int) -> int:
+def _ceiling(size: int) -> int:
     """The most that a blob may grow to: a share of what it is."""
-    return max(RATIO * os.fstat(blob).st_size, ALWAYS)
+    return max(RATIO * size, ALWAYS)
 
 
 def _room(directory: int) -> int:

@@ -107,7 +107,7 @@ class _Worker:
             raise SampanError("cannot unpack the image", "it was given up")
         message = json.loads(data)
         if "submit" in message:
-            self._queue.append(Job(int(message["submit"]), fds[0]))
+            self._queue.append(Job(int(message["submit"]), fds[0], message["span"]))
             self._queue.sort(key=lambda job: job.index)
         else:
             self._finishing = True

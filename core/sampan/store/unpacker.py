@@ -63,12 +63,12 @@ class Unpacker:
         self._pidfd = os.pidfd_open(self._pid)
         return self
 
-    def submit(self, index: int, fd: int) -> None:
+    def submit(self, index: int, fd: int, span: tuple[int, int] | None = None) -> None:
         """Unpack the layer `index` of the chain from the blob `fd`, which may be closed afterwards.
 
-        Raises what a layer before has failed with.
+        span: (offset, size) of the blob within the file.  Raises what a layer before has failed with.
         """
-        message = json.dumps({"submit": index}).encode()
+        message = json.dumps({"submit": index, "span": span}).encode()
         with self._lock:
             while _ready(self._socket.fileno(), 0):
                 self._hear()

@@ -113,18 +113,13 @@ class Flat:
 
 def copy(tree: Tree, name: str, ingest: Ingest, advance: Advance) -> None:
     """One file of the tree into the ingest file, from its beginning."""
-    import os
-
-    piece = tree.open(name)
-    try:
+    with tree.open(name) as piece:
         ingest.restart()
         at = 0
         while chunk := piece.pread(_CHUNK, at):
             at += len(chunk)
             ingest.write(chunk)
             advance(at)
-    finally:
-        os.close(piece.fd)
 
 
 def _blob(digest: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from typing import NamedTuple, Protocol
+from typing import Protocol, Self
 
 from sampan import files
 from sampan.errors import CorruptError, LimitError, NotFoundError
@@ -22,23 +22,31 @@ _HOPS = 40
 _READ = 1 << 16
 
 
-class Piece(NamedTuple):
-    """`size` bytes at `offset` of the file `fd`, which the holder closes."""
+class Piece:
+    """`size` bytes at `offset` of the file `fd`; `with` closes it."""
 
-    fd: int
-    offset: int
-    size: int
+    __slots__ = ("fd", "offset", "size")
+
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        self.fd, self.offset, self.size = fd, offset, size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.close(self.fd)
 
     def read(self, limit: int, what: str) -> bytes:
-        """All bytes, and the descriptor is closed. LimitError."""
-        try:
+        """All bytes, and the file is closed. LimitError."""
+        with self:
             if self.size > limit:
                 raise LimitError(
                     f"{what} is refused", f"{self.size} bytes, at most {limit} are read"
                 )
             return self.pread(self.size, 0)
-        finally:
-            os.close(self.fd)
 
     def pread(self, size: int, at: int) -> bytes:
         return os.pread(self.fd, max(0, min(size, self.size - at)), self.offset + at)
