@@ -42,6 +42,7 @@ VERBS = {  # name: (module, one line)
     "port": ("port", "Show the published ports of a container"),
     "ps": ("ps", "List containers"),
     "pull": ("pull", "Pull an image from a registry"),
+    "registry": ("registry", "Serve images to other programs and machines"),
     "rename": ("rename", "Give a container another name"),
     "restart": ("restart", "Stop containers and start them again"),
     "rm": ("rm", "Remove containers"),

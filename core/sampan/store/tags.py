@@ -13,7 +13,7 @@ import os
 from sampan import files
 from sampan.errors import CorruptError, NotFoundError
 from sampan.model import image as model
-from sampan.store import ingest, leases
+from sampan.store import ingest, leases, links
 from sampan.store.entries import HISTORY, ID, LIST, annotations_of, history_of, name_of, named
 from sampan.store.images import INDEX
 
@@ -84,6 +84,7 @@ def _collect(store: ImageStore, entries: Iterable[Entry]) -> list[str]:
     meanwhile.
     """
     keep = leases.leased(store.root_fd)
+    keep.update(links.kept(store.root_fd))
     for entry in entries:
         _mark(store, entry["digest"], keep, _NESTING)
         index = annotations_of(entry).get(LIST)

@@ -1,0 +1,80 @@
+"""Answers of the distribution specification: errors with its codes, JSON, and where content was put."""
+
+from __future__ import annotations
+
+import json
+
+from sampan.http.connection import Response
+from sampan.model.reference import is_digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sampan.drivers import RegistryHost, RegistryRepository, ServeRequest
+    from sampan.http.connection import Request
+
+JSON = "application/json"
+
+
+class RefusedError(Exception):
+    """An answer that is an error: HTTP status, the specification's code, and a sentence."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers = status, code, headers or {}
+
+    def response(self) -> Response:
+        rows = [{"code": self.code, "message": str(self), "detail": None}]
+        return document({"errors": rows}, status=self.status, headers=self.headers)
+
+
+class Call:
+    """A request for one repository. words: what the path had beside the repository's name."""
+
+    __slots__ = ("changed", "host", "options", "repository", "request", "words")
+
+    def __init__(
+        self,
+        request: Request,
+        host: RegistryHost,
+        repository: RegistryRepository,
+        options: ServeRequest,
+        words: tuple[str, ...],
+    ) -> None:
+        self.request, self.host, self.repository = request, host, repository
+        self.options, self.words = options, words
+        self.changed = False  # whether there may be space to be given back
+
+
+def document(
+    value: Any, *, status: int = 200, media_type: str = JSON, headers: dict[str, str] | None = None
+) -> Response:
+    data = json.dumps(value, separators=(",", ":")).encode()
+    return Response(status, {"Content-Type": media_type, **(headers or {})}, data)
+
+
+def stored(call: Call, kind: str, digest: str, headers: dict[str, str] | None = None) -> Response:
+    """201: the content can be had under its digest."""
+    place = f"/v2/{call.repository.name}/{kind}/{digest}"
+    return Response(201, {"Location": place, "Docker-Content-Digest": digest, **(headers or {})})
+
+
+def checked_digest(text: str) -> str:
+    """A digest that the store has a place for."""
+    if is_digest(text):
+        return text
+    why = "only sha256 digests are kept here" if text.startswith("sha512:") else "it is no digest"
+    raise RefusedError(400, "DIGEST_INVALID", f"{text[:80]!r} is refused: {why}")
+
+
+def count(call: Call, name: str) -> int | None:
+    """A query parameter that is a number of rows."""
+    text = call.request.parameter(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise RefusedError(400, "UNSUPPORTED", f"{name}={text[:80]} is not a number of rows")
+    return int(text)
