@@ -74,6 +74,8 @@ class Request:
         self._connection = connection
         self.method = event.method.decode("ascii")
         self.headers: dict[str, str] = {}
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise BadRequestError(505, "this server speaks HTTP 1.0 and 1.1")
         if len(event.headers) > HEADERS_LIMIT:
             raise BadRequestError(431, "too many headers")
         for name, value in event.headers:
@@ -123,8 +125,9 @@ class Connection:
         try:
             while (request := self._next()) is not None:
                 self._answer(request, handler(request))
-                if self._ending or self._h11.our_state is not h11.DONE:
+                if self._h11.their_state is h11.SEND_BODY:
                     self._linger()
+                if self._ending or self._h11.our_state is not h11.DONE:
                     return
                 self._h11.start_next_cycle()
                 self.idle = True
@@ -162,6 +165,7 @@ class Connection:
     def _next(self) -> Request | None:
         """The next request; None if the client or we ended the connection."""
         deadline = time.monotonic() + self._silence
+        room = HEAD_LIMIT
         try:
             while not self._ending:
                 event = self._h11.next_event()
@@ -170,11 +174,13 @@ class Connection:
                     return Request(self, event)
                 if event is not h11.NEED_DATA:
                     return None
+                if not room:
+                    raise BadRequestError(431, f"the head has more than {HEAD_LIMIT} bytes")
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
                 self._sock.settimeout(left)
-                self._receive(HEAD_LIMIT)
+                room -= self._receive(room)
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
         except BadRequestError as error:
@@ -183,9 +189,10 @@ class Connection:
             self._refuse(400, "the path is not UTF-8")
         return None
 
-    def _receive(self, count: int) -> None:
+    def _receive(self, count: int) -> int:
         received = self._sock.recv_into(self._buffer, count)
         self._h11.receive_data(bytes(self._buffer[:received]))
+        return received
 
     def _refuse(self, status: int, why: str) -> None:
         """Answer what could not be read as a request, and end."""

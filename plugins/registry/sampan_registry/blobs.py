@@ -32,20 +32,28 @@ def get(call: Call) -> Response:
         "Accept-Ranges": "bytes",
         "ETag": f'"{digest}"',
     }
-    asked = _RANGE.fullmatch(call.request.headers.get("range", ""))
-    if not asked or asked.group() == "bytes=-" or call.request.method == "HEAD":
+    asked = _range(call.request.headers.get("range", ""), size)
+    if asked is None or call.request.method == "HEAD":
         return Response(200, headers, FilePart(fd, 0, size))
-    first, last = asked.groups()
-    if first:
-        start, end = int(first), min(int(last) if last else size, size - 1)
-    else:
-        start, end = max(size - int(last), 0), size - 1
-    if start > end:
+    if not asked:
         os.close(fd)
         why = f"the blob has {size} bytes"
         raise RefusedError(416, "SIZE_INVALID", why, {"Content-Range": f"bytes */{size}"})
-    headers["Content-Range"] = f"bytes {start}-{end}/{size}"
-    return Response(206, headers, FilePart(fd, start, end - start + 1))
+    headers["Content-Range"] = f"bytes {asked.start}-{asked.stop - 1}/{size}"
+    return Response(206, headers, FilePart(fd, asked.start, len(asked)))
+
+
+def _range(text: str, size: int) -> range | None:
+    """The bytes that a Range header asks for, none if there are no such; None: send all (RFC 9110, 14.2)."""
+    asked = _RANGE.fullmatch(text)
+    if not asked:
+        return None
+    first, last = asked.groups()
+    if not first:
+        return range(max(size - int(last), 0), size) if last else None
+    if last and int(last) < int(first):
+        return None  # such a header is to be ignored
+    return range(int(first), min(int(last) + 1 if last else size, size))
 
 
 def delete(call: Call) -> Response:
@@ -73,7 +81,11 @@ def begin(call: Call) -> Response:
     if digest is None:
         return _going_on(call, upload, 0)
     with _entered(call, upload) as received:
-        return _finish(call, received, digest)
+        try:
+            return _finish(call, received, digest)
+        except BaseException:  # nobody else knows of this upload
+            received.cancel()
+            raise
 
 
 def status(call: Call) -> Response:
