@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DIRECTORY = "registry"
 REPOSITORIES, LOCKS = "repositories", "locks"
-BLOBS, MANIFESTS = "blobs", "manifests"
+BLOBS, MANIFESTS, TAGS = "blobs", "manifests", "tags"
 LIMIT = 5 << 20  # bytes of a link; those of referrers hold a manifest's annotations
 _TRIES = 10  # at making what another process removes at the same time
 
@@ -104,7 +104,7 @@ class Links:
         ]
 
     def within(self, kind: str, action: Callable[[int], T], *, create: bool = True) -> T:
-        """The action's result in the directory of that kind ("referrers/HEX" is one too)."""
+        """The action's result in the directory of that kind ("referrers/HEX" is one too, "" all kinds')."""
         for _ in range(_TRIES if create else 0):
             try:
                 return self._within(kind, action, create)
@@ -116,13 +116,21 @@ class Links:
         opened: list[int] = []
         above = self._fd
         try:
-            for part in (REPOSITORIES, self._entry, *kind.split("/")):
+            for part in (REPOSITORIES, self._entry, *filter(None, kind.split("/"))):
                 above = _open(above, part, create)
                 opened.append(above)
             return action(above)
         finally:
             for fd in opened:
                 os.close(fd)
+
+    def sweep(self) -> None:
+        """Remove what killed processes have left unfinished."""
+        for kind in ("", BLOBS, MANIFESTS, TAGS):
+            try:
+                self.within(kind, files.sweep, create=False)
+            except FileNotFoundError:
+                continue
 
     def lock(self) -> locks.FileLock:
         """Held while manifests and tags are changed. It stands aside, since a repository may go and come."""

@@ -20,7 +20,7 @@ from sampan.errors import CorruptError, NotFoundError, UsageError
 from sampan.model import artifact, reference
 from sampan.model.image import MANIFEST_LIMIT
 from sampan.store import leases, uploads
-from sampan.store.links import BLOBS, DIRECTORY, MANIFESTS, Links
+from sampan.store.links import BLOBS, DIRECTORY, MANIFESTS, TAGS, Links
 from sampan.store.links import repositories as listed
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sampan.store.blobs import BlobStore
 
-TAGS, REFERRERS = "tags", "referrers"
+REFERRERS = "referrers"
 UNREFERENCED_SECONDS = 3600.0  # how long a blob that no manifest refers to is kept
 UPLOAD_SECONDS = 86400.0  # how long an upload that was cut may be resumed
 
@@ -226,6 +226,7 @@ class Repository:
                 if digest not in needed and age is not None and age >= unreferenced:
                     self._links.drop(BLOBS, _hex(digest))
         uploads.sweep(self._links, stale)
+        self._links.sweep()
 
     def discard(self) -> None:
         """Remove the repository with all that is in it."""

@@ -93,6 +93,11 @@ def _collect(store: ImageStore, entries: Iterable[Entry]) -> list[str]:
     gone = [digest for digest in store.blobs.digests() if digest not in keep]
     for digest in gone:
         store.blobs.remove(digest)
+    directory = store.blobs.directory()
+    try:
+        files.sweep(directory)
+    finally:
+        os.close(directory)
     ingest.sweep(store.root_fd, _PARTIAL_SECONDS)
     return gone
 
