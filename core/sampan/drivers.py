@@ -1,7 +1,7 @@
 """The contracts of the concerns: what a driver of each offers.
 
-A driver imports only `sampan.drivers`, `sampan.hookspecs`, `sampan.model`, `sampan.linux`,
-`sampan.files` and `sampan.errors`.  These are Protocols: a driver need not inherit.  A driver that
+A driver imports only `sampan.drivers`, `sampan.hookspecs`, `sampan.http`, `sampan.model`,
+`sampan.linux`, `sampan.files` and `sampan.errors`.  These are Protocols: a driver need not inherit.  A driver that
 lacks a feature says so with a typed answer (`features`, `Probe`), and the engine takes the
 ordinary path.
 """

@@ -8,6 +8,7 @@ finish what they answer, and leave.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 GRACE = 10.0  # seconds that requests have to finish when the server ends
 _BREATH = 0.5  # seconds before a worker that did not live that long is replaced
+_PAUSE = 0.05  # seconds before a worker that can take no connection looks again
 _STACK = 512 << 10
+_DESCRIPTORS = 1 << 16
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
@@ -47,6 +50,7 @@ class Server:
 
     def run(self, ready: Callable[[], object]) -> None:
         """Serve until SIGTERM or SIGINT; `ready` is called when connections are accepted."""
+        _allow_descriptors()
         self._lifeline, self._held = os.pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         children: dict[int, float] = {}
@@ -115,12 +119,16 @@ class _Worker:
 
     def _accept(self) -> None:
         """Take one connection; a worker that has its fill leaves them to the others."""
-        if not self._free.acquire(timeout=0.05):
+        if not self._free.acquire(timeout=_PAUSE):
             return
         try:
             sock, _ = self._listener.accept()
-        except OSError:  # another worker was first, or no descriptor is left
+        except BlockingIOError:  # another worker was first
             self._free.release()
+            return
+        except OSError:  # the client is gone already, or no descriptor is left
+            self._free.release()
+            time.sleep(_PAUSE)
             return
         threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
@@ -154,6 +162,13 @@ class _Worker:
             for connection in connections:
                 connection.end()
             time.sleep(0.02)
+
+
+def _allow_descriptors() -> None:
+    """Each connection takes a few descriptors; the soft limit is for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _reaped(children: dict[int, float]) -> list[int]:

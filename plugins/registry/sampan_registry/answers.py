@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from sampan.http.connection import Response
 from sampan.model.reference import is_digest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sampan.http.connection import Request
 
 JSON = "application/json"
+_SHA512 = re.compile("sha512:[0-9a-f]{128}")
 
 
 class RefusedError(Exception):
@@ -62,12 +64,17 @@ def stored(call: Call, kind: str, digest: str, headers: dict[str, str] | None = 
     return Response(201, {"Location": place, "Docker-Content-Digest": digest, **(headers or {})})
 
 
-def checked_digest(text: str) -> str:
-    """A digest that the store has a place for."""
+def checked_digest(text: str, unknown: str = "") -> str:
+    """A digest that the store has a place for.
+
+    unknown: the code with which content of another algorithm is said not to be there, where somebody asks for it.
+    """
     if is_digest(text):
         return text
-    why = "only sha256 digests are kept here" if text.startswith("sha512:") else "it is no digest"
-    raise RefusedError(400, "DIGEST_INVALID", f"{text[:80]!r} is refused: {why}")
+    if not _SHA512.fullmatch(text):
+        raise RefusedError(400, "DIGEST_INVALID", f"{text[:80]!r} is no digest")
+    why = f"{text[:20]}... is refused: only sha256 digests are kept here"
+    raise RefusedError(404 if unknown else 400, unknown or "DIGEST_INVALID", why)
 
 
 def count(call: Call, name: str) -> int | None:

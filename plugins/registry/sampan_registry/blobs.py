@@ -21,7 +21,7 @@ _CONTENT_RANGE = re.compile(r"(?:bytes )?(\d{1,18})-(\d{1,18})")
 
 def get(call: Call) -> Response:
     """GET and HEAD of a blob; a single range is answered with that part."""
-    digest = checked_digest(call.words[0])
+    digest = checked_digest(call.words[0], "BLOB_UNKNOWN")
     fd = call.repository.blob(digest, wanted=call.request.method == "HEAD")
     if fd is None:
         raise _unknown(call, digest)
@@ -57,7 +57,7 @@ def _range(text: str, size: int) -> range | None:
 
 
 def delete(call: Call) -> Response:
-    digest = checked_digest(call.words[0])
+    digest = checked_digest(call.words[0], "BLOB_UNKNOWN")
     if not call.repository.drop_blob(digest):
         raise _unknown(call, digest)
     call.changed = True

@@ -25,7 +25,7 @@ REFERRERS_LIMIT = 3 << 20  # bytes of one answer; clients read 4 MiB
 
 def get(call: Call) -> Response:
     """GET and HEAD by tag or digest: the bytes that were pushed."""
-    selector = _selector(call)
+    selector = _selector(call, "MANIFEST_UNKNOWN")
     found = call.repository.manifest(selector)
     if found is None:
         raise _unknown(call, selector)
@@ -74,7 +74,7 @@ def put(call: Call) -> Response:
 
 def delete(call: Call) -> Response:
     """Of a tag: the tag alone. Of a digest: the manifest with its tags."""
-    selector = _selector(call)
+    selector = _selector(call, "MANIFEST_UNKNOWN")
     drop = call.repository.drop_tag if is_tag(selector) else call.repository.drop_manifest
     if not drop(selector):
         raise _unknown(call, selector)
@@ -128,10 +128,10 @@ def referrers(call: Call) -> Response:
     return document(index, media_type=OCI_INDEX, headers=headers)
 
 
-def _selector(call: Call) -> str:
+def _selector(call: Call, unknown: str = "") -> str:
     """A tag, or a digest that the store has a place for."""
     selector = call.words[0]
-    return selector if is_tag(selector) else checked_digest(selector)
+    return selector if is_tag(selector) else checked_digest(selector, unknown)
 
 
 def _body(call: Call) -> bytes:
