@@ -46,6 +46,13 @@ def is_abandoned(name: str) -> bool:
         return True
 
 
+def sweep(dir_fd: int) -> None:
+    """Remove the files that a process was writing in the directory when it was killed."""
+    for name in os.listdir(dir_fd):
+        if is_abandoned(name):
+            unlink(dir_fd, name)
+
+
 def private_directory(path: str) -> None:
     """Make `path` and what is missing above it, 0700; refuse one that is not ours."""
     _make(path)

@@ -1,10 +1,10 @@
 """The hook specifications (pluggy).
 
 A plugin is a module named by an entry point.  The group is its concern (`sampan.storage`, `sampan.network`,
-`sampan.runtime`, `sampan.cgroup`, `sampan.build`, `sampan.volume`) and the entry's name is what the user types; only
-the named plugin is imported.  Plugins of the group `sampan.extension` are always loaded, and may wrap any hook with
-`@hookimpl(wrapper=True)`.  A module-level function whose name is a hook's is an implementation without any
-decorator, so a driver on the hot path need not import pluggy.
+`sampan.runtime`, `sampan.cgroup`, `sampan.build`, `sampan.volume`, `sampan.registry`) and the entry's name is what the
+user types; only the named plugin is imported.  Plugins of the group `sampan.extension` are always loaded, and may wrap
+any hook with `@hookimpl(wrapper=True)`.  A module-level function whose name is a hook's is an implementation without
+any decorator, so a driver on the hot path need not import pluggy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         DriverContext,
         NetworkBackend,
         Probe,
+        RegistryServer,
         Runtime,
         StorageDriver,
         VolumeDriver,
@@ -59,6 +60,11 @@ def sampan_builder(context: DriverContext) -> Builder | None:
 @hookspec(firstresult=True)
 def sampan_volume_driver(context: DriverContext) -> VolumeDriver | None:
     """Make the volume driver."""
+
+
+@hookspec(firstresult=True)
+def sampan_registry(context: DriverContext) -> RegistryServer | None:
+    """Make the registry's server."""
 
 
 @hookspec(firstresult=True)

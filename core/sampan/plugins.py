@@ -38,6 +38,7 @@ HOOKS = {
     "cgroup": "sampan_cgroup_manager",
     "build": "sampan_builder",
     "volume": "sampan_volume_driver",
+    "registry": "sampan_registry",
 }
 
 

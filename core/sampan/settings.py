@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-CONCERNS = ("storage", "network", "runtime", "cgroup", "build", "volume")
+CONCERNS = ("storage", "network", "runtime", "cgroup", "build", "volume", "registry")
 KEYS = {  # key: (default, help); a default of "" is worked out or means auto
     "root": ("", "where images and containers are kept"),
     "run_dir": ("", "where the state of running containers is kept"),

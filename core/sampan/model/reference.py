@@ -70,7 +70,7 @@ def parse(text: str) -> Reference:
     if at and not is_digest(digest):
         raise _refused(text, f'"{digest[:80]}" is not sha256: and 64 lower-case hexadecimal digits')
     name, tag = _split_tag(rest)
-    if tag is not None and not _is_tag(tag):
+    if tag is not None and not is_tag(tag):
         raise _refused(text, f'the tag "{tag[:140]}" may have 128 letters, digits, _ . -')
     domain, path = _split_domain(name)
     if domain == DEFAULT_DOMAIN and "/" not in path:
@@ -100,6 +100,18 @@ def is_digest(text: object) -> bool:
         and text.startswith("sha256:")
         and _HEX.issuperset(text[7:])
     )
+
+
+def is_repository(text: str) -> bool:
+    """Whether it is a repository's name within a registry (distribution-spec, pulling manifests)."""
+    return len(text) <= NAME_LIMIT and all(_is_component(part) for part in text.split("/"))
+
+
+def is_tag(text: str) -> bool:
+    """Whether it is a tag: 128 letters, digits, _ . - of which the first is none of the last two."""
+    if not text or len(text) > TAG_LIMIT or text[0] in ".-":
+        return False
+    return all(character in _ALNUM or character in "_.-" for character in text)
 
 
 def _refused(text: str, why: str, hint: str = "") -> UsageError:
@@ -176,9 +188,3 @@ def _is_component(component: str) -> bool:
         if separator not in (".", "_", "__") and separator.strip("-"):
             return False
     return True
-
-
-def _is_tag(tag: str) -> bool:
-    if not tag or len(tag) > TAG_LIMIT or tag[0] in ".-":
-        return False
-    return all(character in _ALNUM or character in "_.-" for character in tag)

@@ -13,7 +13,7 @@ import os
 from sampan import files
 from sampan.errors import CorruptError, NotFoundError
 from sampan.model import image as model
-from sampan.store import ingest, leases, lists
+from sampan.store import ingest, leases, links, lists
 from sampan.store.entries import HISTORY, ID, LIST, annotations_of, history_of, name_of, named
 from sampan.store.images import INDEX
 
@@ -84,6 +84,7 @@ def _collect(store: ImageStore, entries: Iterable[Entry]) -> list[str]:
     meanwhile.
     """
     keep = leases.leased(store.root_fd)
+    keep.update(links.kept(store.root_fd))
     for entry in entries:
         _mark(store, entry["digest"], keep, _NESTING)
         index = annotations_of(entry).get(LIST)
@@ -95,6 +96,11 @@ def _collect(store: ImageStore, entries: Iterable[Entry]) -> list[str]:
     gone = [digest for digest in store.blobs.digests() if digest not in keep]
     for digest in gone:
         store.blobs.remove(digest)
+    directory = store.blobs.directory()
+    try:
+        files.sweep(directory)
+    finally:
+        os.close(directory)
     ingest.sweep(store.root_fd, _PARTIAL_SECONDS)
     return gone
 
