@@ -171,9 +171,8 @@ def run(words: list[str]) -> int:
     else:
         return _plugin_command(verb, rest)
     spawned = _spawn() if module_name in MONITORED and rest[:1] != ["--help"] else None
-    import importlib
-
-    module = importlib.import_module(f"sampan.cli.{module_name}")
+    __import__(f"sampan.cli.{module_name}")  # importlib would load more than it does
+    module = sys.modules[f"sampan.cli.{module_name}"]
     if hasattr(module, "main"):
         more = (spawned,) if module_name in MONITORED else ()
         return int(module.main(rest, *more) or 0)

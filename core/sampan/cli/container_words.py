@@ -115,10 +115,10 @@ def entrypoint(text: str | None) -> list[str] | None:
     if text is None:
         return None
     if text.startswith("["):
-        import json
+        from sampan import jsontext
 
         try:
-            words: list[Any] = json.loads(text)
+            words: list[Any] = jsontext.loads(text)
             if all(isinstance(word, str) for word in words):
                 return words
         except ValueError:

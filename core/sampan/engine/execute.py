@@ -11,7 +11,7 @@ import os
 from sampan.engine import idmaps, limits, messages, terminal
 from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import paths, processes, sockets
-from sampan.model import spec as oci
+from sampan.model import process as oci
 from sampan.model import users
 from sampan.model.contract import Io
 
@@ -196,7 +196,9 @@ def _process(
     if chosen["tty"] and (size := terminal.size()):
         process["consoleSize"] = {"height": size[0], "width": size[1]}
     if chosen["privileged"]:
-        every = oci.capability_set([], [], True)
+        from sampan.model.spec import capability_set
+
+        every = capability_set([], [], True)
         process["capabilities"] = {
             **process["capabilities"],
             "bounding": every,

@@ -7,10 +7,10 @@ podman use; read by the host's journalctl.
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import select
 
+from sampan import jsontext
 from sampan.engine.logfile import stamp
 from sampan.engine.logread import last_lines
 from sampan.errors import SampanError
@@ -142,7 +142,7 @@ class Journal:
             self._fd = -1
 
     def _record(self, line: bytes) -> bytes:
-        entry: dict[str, Any] = json.loads(line)
+        entry: dict[str, Any] = jsontext.loads(line)
         self._cursor = entry["__CURSOR"]
         message: Any = entry.get("MESSAGE") or ""
         text = bytes(message) if isinstance(message, list) else str(message).encode()  # pyright: ignore[reportUnknownArgumentType]

@@ -7,9 +7,10 @@ objects.  A full disk never stops the container: records are dropped and counted
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
+
+from sampan import jsontext
 
 LOG = "log"
 NEW = "log.new"
@@ -98,7 +99,7 @@ class LogWriter:
     def _objects(stream: bytes, data: bytes, moment: str) -> bytes:
         *whole, rest = data.split(b"\n")
         rows = [
-            json.dumps(
+            jsontext.dumps(
                 {
                     "log": line.decode(errors="surrogateescape"),
                     "stream": stream.decode(),
@@ -122,7 +123,7 @@ def parse_record(line: bytes) -> tuple[str, bytes, bytes] | None:
     """(time, stream, bytes with their newline if there was one); None for what is no record."""
     try:
         if line.startswith(b"{"):
-            row: dict[str, str] = json.loads(line)
+            row: dict[str, str] = jsontext.loads(line)
             text = row["log"].encode(errors="surrogateescape")
             moment, stream = row["time"], row["stream"].encode()
         else:

@@ -6,11 +6,10 @@ snapshot, and which plugins to load.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.engine import Engine, events, limits, surroundings
 from sampan.engine.logfile import LogWriter, stamp
 from sampan.engine.messages import send
@@ -20,7 +19,7 @@ from sampan.errors import SampanError
 from sampan.linux import libc, paths, processes, sockets
 from sampan.linux.marks import mark
 from sampan.model import isolation, users
-from sampan.model import spec as oci
+from sampan.model import process as oci
 from sampan.model.contract import Io
 from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
 from sampan.model.sizes import decimal_size
@@ -54,7 +53,7 @@ class Supervisor:
         self.engine = Engine(settings, idmap, Plugins("", plan["plugins"]))
         self.dir_fd = files.open_directory(plan["directory"])
         self.bundle_fd = files.open_directory(plan["bundle"])
-        self.record: Record = json.loads(files.read(self.dir_fd, "record.json"))
+        self.record: Record = jsontext.loads(files.read(self.dir_fd, "record.json"))
         self.options = self.record["options"]
         self._idmap: IdMap | None = None
         self._owner: tuple[int, int] | None = None
@@ -142,7 +141,7 @@ class Supervisor:
 
     def document(self) -> dict[str, Any]:
         """The OCI document as the runtime got it."""
-        document: dict[str, Any] = json.loads(files.read(self.bundle_fd, "config.json"))
+        document: dict[str, Any] = jsontext.loads(files.read(self.bundle_fd, "config.json"))
         return document
 
     def until_end(self, turn: Turn) -> int:
@@ -182,7 +181,7 @@ class Supervisor:
         if self._owner:
             surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
-        spec = json.loads(files.read(self.dir_fd, "config.json"))
+        spec = jsontext.loads(files.read(self.dir_fd, "config.json"))
         host_network, record = self.network.namespace == "host", self.record
         if self._shared:
             from sampan.engine import sharing
@@ -194,7 +193,7 @@ class Supervisor:
             self.bundle_fd, record, spec["hostname"], host_network=host_network, owner=self._owner
         )
         spec = self._finish(spec)
-        files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
+        files.write_atomic(self.bundle_fd, "config.json", jsontext.dumps(spec).encode(), sync=False)
         mark("  root mounted, document finished")
         return self._create_process()
 
@@ -203,7 +202,7 @@ class Supervisor:
             from sampan.engine import sharing
 
             spec = sharing.fill_in(self.engine, self.record, self.document())
-            data = json.dumps(spec).encode()
+            data = jsontext.dumps(spec).encode()
             files.write_atomic(self.bundle_fd, "config.json", data, sync=False)
         io = self._open_io()
         try:
@@ -312,7 +311,7 @@ class Supervisor:
             "restarts": self._restarts,
             **limits.noted(self.plan),
         }
-        files.write_atomic(self.dir_fd, "run.json", json.dumps(run).encode(), sync=False)
+        files.write_atomic(self.dir_fd, "run.json", jsontext.dumps(run).encode(), sync=False)
         if not self.options["rm"]:  # for who watches over it: see model.units
             pid = f"{os.getpid()}\n".encode()
             files.write_atomic(self.bundle_fd, "monitor.pid", pid, sync=False)
@@ -339,7 +338,7 @@ class Supervisor:
         if not told:
             events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
         try:
-            data = json.dumps(ended).encode()
+            data = jsontext.dumps(ended).encode()
             files.write_atomic(self.dir_fd, "exit.json", data, sync=not self.options["rm"])
         except OSError:  # a full disk: the missing record says that the end is unknown
             return
@@ -371,7 +370,9 @@ class Supervisor:
         storage.remove(self.record["storage"]["key"])
         for driver, key in snapshots(self.options["mounts"]):
             self.engine.driver("storage", driver).remove(key)
-        self.record = json.loads(files.read(self.dir_fd, "record.json"))  # it may have another name
+        self.record = jsontext.loads(
+            files.read(self.dir_fd, "record.json")
+        )  # it may have another name
         self.engine.containers.remove(self.record["id"], self.record["name"])
         events.of_container(self.engine, self.record, "remove")
         if names := volumes(self.options["mounts"]):

@@ -8,10 +8,9 @@ that container exists, so a creator or remover that was killed leaves the name u
 
 from __future__ import annotations
 
-import json
 import os
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import CorruptError, InUseError, NotFoundError, SampanError
 from sampan.linux import processes
 from sampan.store.locks import FileLock
@@ -122,8 +121,8 @@ class ContainerStore:
         temporary = files.temporary_name()
         fd = files.open_directory(temporary, dir_fd=self.fd, create=True)
         try:
-            files.write_atomic(fd, "record.json", json.dumps(record).encode(), sync=sync)
-            files.write_atomic(fd, "config.json", json.dumps(spec).encode(), sync=sync)
+            files.write_atomic(fd, "record.json", jsontext.dumps(record).encode(), sync=sync)
+            files.write_atomic(fd, "config.json", jsontext.dumps(spec).encode(), sync=sync)
             if prepare:
                 prepare()
             with FileLock(self._names, ".lock", "the container names"):
@@ -171,7 +170,7 @@ class ContainerStore:
             old, record["name"] = record["name"], name
             fd = self.open(record["id"])
             try:
-                files.write_atomic(fd, "record.json", json.dumps(record).encode())
+                files.write_atomic(fd, "record.json", jsontext.dumps(record).encode())
             finally:
                 os.close(fd)
             if old != name:
@@ -184,7 +183,7 @@ class ContainerStore:
             record["options"]["resources"] = resources
             fd = self.open(container_id)
             try:
-                files.write_atomic(fd, "record.json", json.dumps(record).encode())
+                files.write_atomic(fd, "record.json", jsontext.dumps(record).encode())
             finally:
                 os.close(fd)
 
@@ -326,7 +325,7 @@ class ContainerStore:
 
     def _read(self, container_id: str, name: str) -> Any:
         try:
-            document = json.loads(files.read(self.fd, f"{container_id}/{name}"))
+            document = jsontext.loads(files.read(self.fd, f"{container_id}/{name}"))
             if wrong := _misshapen(document, SHAPES[name]):
                 raise ValueError(wrong)
             return document
