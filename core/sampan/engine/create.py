@@ -135,7 +135,7 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     except BaseException:
         from sampan.engine.remove import remove_snapshots, snapshots_of
 
-        userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
+        remove_snapshots(engine, snapshots_of(record))
         raise
     for donor in set(isolation.shared(chosen).values()):
         engine.containers.note_joined(donor, container_id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from sampan import files, jsontext
-from sampan.engine import messages
 from sampan.errors import SampanError, UnsupportedError
 
 TYPE_CHECKING = False
@@ -245,11 +244,14 @@ def join(engine: Engine, container: Container, pid: int, sock: sockets.Socket) -
         driver.join(run.get("cgroup", ""), pid)
     except SampanError as error:
         told = [error.what, error.why, error.hint, error.exit_status]
+    from sampan.engine import messages
+
     messages.send(sock, {"joined": told})
 
 
 def await_joined(container: Container, sock: sockets.Socket) -> None:
     """In that child: wait to be moved, before it becomes somebody whom nobody may move."""
+    from sampan.engine import messages
     from sampan.errors import from_report
 
     if container.run is None or not container.run.get("cgroup"):

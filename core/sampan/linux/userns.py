@@ -11,7 +11,6 @@ import os
 import sys
 
 from sampan.errors import SampanError, from_report, to_report
-from sampan.linux import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,6 +185,8 @@ def enter(idmap: IdMap) -> None:
 
 
 def _unshare() -> None:
+    from sampan.linux import libc  # most commands need an id map, and no system call of their own
+
     try:
         libc.unshare(libc.CLONE_NEWUSER)
     except OSError as error:

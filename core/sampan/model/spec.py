@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 
 from sampan.errors import UsageError
-from sampan.linux.capabilities import NUMBERS
 from sampan.model import isolation, seccomp
+from sampan.model.capabilities import NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
