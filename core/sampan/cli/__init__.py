@@ -56,7 +56,7 @@ VERBS = {  # name: (module, one line)
     "unpause": ("unpause", "Let paused containers go on"),
     "unshare": ("unshare", "Run a command in the store's user namespace"),
     "untag": ("untag", "Take names from an image"),
-    "update": ("update", "Change the limits of containers"),
+    "update": ("update", "Change limits and restart policy of containers"),
     "version": ("version", "Show the version"),
     "volume": ("volume", "Manage volumes"),
     "wait": ("wait", "Wait until containers end"),

@@ -91,11 +91,12 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
 
 def _note_stopped(engine: Engine, container: Container) -> None:
     """Its restart policy must not bring it back."""
-    if container.run is None or container.record["options"]["restart"] == "no":
+    if container.run is None:
         return
+    lasting = container.record["options"]["restart"] != "no"  # else `update` may just change that
     try:
         directory = engine.containers.open(container.id)
-        files.write_atomic(directory, STOPPED, container.run["started"].encode())
+        files.write_atomic(directory, STOPPED, container.run["started"].encode(), sync=lasting)
         os.close(directory)
     except FileNotFoundError:  # it is being removed
         return

@@ -99,12 +99,20 @@ class Supervisor:
             self.engine.containers.name_taken(self.record["name"])
         for number in self.plan["signals"]:
             turn.signal(number)
+        code: int | None = None
         if self.options["restart"] == "no" and "health" not in self.options:
-            self.last(turn, self.until_end(turn), started)
-        else:
-            from sampan.engine.again import turns
+            code = self.until_end(turn)
+            if self.options["rm"] or self.policy()[0] == "no":
+                self.last(turn, code, started)
+                return
+        from sampan.engine.again import turns
 
-            turns(self, turn, log, started)
+        turns(self, turn, log, started, code)
+
+    def policy(self) -> tuple[str, int]:
+        """The restart policy, which `update` may have changed: its name, and how often at most."""
+        options = jsontext.loads(files.read(self.dir_fd, "record.json"))["options"]
+        return options["restart"], options["restart_max"]
 
     def _open_log(self) -> LogWriter | JournalWriter:
         if self.options["log_driver"] == "journald":

@@ -80,7 +80,7 @@ class _Optional(TypedDict, total=False):
 
 
 class Record(_Optional):
-    """A container as it was created: it never changes but for its name and its limits."""
+    """A container as it was created: it never changes but for its name, its limits and its restart policy."""
 
     version: int
     id: str

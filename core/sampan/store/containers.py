@@ -176,11 +176,11 @@ class ContainerStore:
             if old != name:
                 files.unlink(self._names, old)
 
-    def change_limits(self, container_id: str, resources: dict[str, Any]) -> None:
-        """Give the container other limits, from its next start on."""
+    def change_options(self, container_id: str, changes: dict[str, Any]) -> None:
+        """Give the container other limits, or another restart policy."""
         with FileLock(self._names, ".lock", "the container names"):
             record: Record = self._read(container_id, "record.json")
-            record["options"]["resources"] = resources
+            record["options"].update(changes)  # type: ignore[typeddict-item]
             fd = self.open(container_id)
             try:
                 files.write_atomic(fd, "record.json", jsontext.dumps(record).encode())
