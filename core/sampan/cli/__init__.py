@@ -47,6 +47,7 @@ VERBS = {  # name: (module, one line)
     "rm": ("rm", "Remove containers"),
     "rmi": ("rmi", "Remove images"),
     "run": ("run", "Run a command in a new container"),
+    "secret": ("secret", "Manage secrets"),
     "start": ("start", "Start containers"),
     "stop": ("stop", "Stop containers"),
     "stats": ("stats", "Show what containers use of the machine"),
@@ -94,7 +95,7 @@ CONTAINER = {  # sampan container NAME: module
     "wait": "wait",
 }
 MONITORED = ("run", "start", "restart")
-ABSENT = ("network", "pod", "secret")  # nothing of the kind is there yet
+ABSENT = ("network", "pod")  # nothing of the kind is there yet
 
 
 def main() -> NoReturn:

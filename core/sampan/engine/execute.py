@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     from sampan.engine import Engine
+    from sampan.model.secret import Use
     from sampan.store.containers import Container
 
     class ExecOptions(TypedDict):
@@ -140,6 +141,8 @@ def _child(
         assert run is not None
         limits.await_joined(container, report)
         spec = engine.containers.spec(container.id)
+        if uses := container.record["options"].get("secrets"):
+            _add_secrets(engine, container.id, uses, spec)
         pidfd = processes.open_if_same(run["pid"], run["start_time"])
         if pidfd is None:
             raise InUseError("cannot join the container", "its first process has ended")
@@ -158,6 +161,17 @@ def _child(
         messages.send(report, {"error": to_report(error, "cannot exec in the container")})
     finally:
         os._exit(125)
+
+
+def _add_secrets(engine: Engine, container_id: str, uses: list[Use], spec: dict[str, Any]) -> None:
+    """Read before the container's user namespace is joined, in which nobody may read them."""
+    from sampan.engine import secrets
+    from sampan.model.secret import with_variables
+
+    directory = engine.containers.open(container_id)
+    found = secrets.variables(directory, uses)
+    os.close(directory)
+    spec["process"]["env"] = with_variables(spec["process"]["env"], found)
 
 
 def _process(

@@ -172,8 +172,25 @@ def _config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
         "Umask": f"{int(chosen['umask'], 8):04o}",
         "Timezone": chosen["tz"],
         "Passwd": True,
+        **_secrets(chosen),
         **_healthcheck(chosen),
     }
+
+
+def _secrets(chosen: RunOptions) -> dict[str, Any]:
+    """Which files it has; of variables podman tells nothing."""
+    rows = [
+        {
+            "Name": use["name"],
+            "ID": use["id"],
+            "UID": use["uid"],
+            "GID": use["gid"],
+            "Mode": use["mode"],
+        }
+        for use in chosen.get("secrets", [])
+        if use["type"] == "mount"
+    ]
+    return {"Secrets": rows} if rows else {}
 
 
 def _healthcheck(chosen: RunOptions) -> dict[str, Any]:

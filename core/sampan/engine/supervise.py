@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
     from sampan.model.contract import Process
+    from sampan.model.secret import Use
     from sampan.model.users import User
 
+PLACES = (PLACE, "secrets")  # of what is mounted in the bundle
 DRAIN_SECONDS = 10.0  # how long output may still come after the last process
 
 
@@ -243,6 +245,8 @@ class Supervisor:
                     self.options["mounts"],
                     self.plan["images"],
                 )
+            if uses := self.options.get("secrets"):
+                self._confide(uses, spec)
             surroundings.link_mtab(root, self._owner)
             if self.options["tz"]:
                 self._set_zone(root)
@@ -255,11 +259,21 @@ class Supervisor:
         keep = oci.KEEP_GROUPS in self.options["group_add"]
         return oci.finish(spec, user, explicit_home=explicit, keep_groups=keep)
 
+    def _confide(self, uses: list[Use], spec: dict[str, Any]) -> None:
+        """The secrets: files in the bundle, and variables in the document there, which ends with the last run."""
+        from sampan.engine import confided, secrets
+        from sampan.model.secret import with_variables
+
+        confided.place(self.bundle_fd, self.dir_fd, uses, self._outside)
+        found = secrets.variables(self.dir_fd, uses)
+        spec["process"]["env"] = with_variables(spec["process"]["env"], found)
+
     def _seen(self, user: User) -> tuple[int, int]:
         """The ids of the container's user as this process sees them."""
-        if self._idmap is None:
-            return user.uid, user.gid
-        return self._idmap.outside(user.uid, user.gid)
+        return self._outside(user.uid, user.gid)
+
+    def _outside(self, uid: int, gid: int) -> tuple[int, int]:
+        return (uid, gid) if self._idmap is None else self._idmap.outside(uid, gid)
 
     def _set_zone(self, root: int) -> None:
         """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""
@@ -360,7 +374,7 @@ class Supervisor:
         self._clean()
 
     def _unmount(self) -> None:
-        for name in (PLACE, "shm", "etc", "rootfs"):
+        for name in (*PLACES, "shm", "etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
         while self._servers:
             self._servers.pop().end()
@@ -369,7 +383,7 @@ class Supervisor:
         """Remove the bundle; with --rm the container too."""
         self._unmount()
         if not self.options["rm"]:
-            for name in ("rootfs", "etc", "shm", PLACE):
+            for name in ("rootfs", "etc", "shm", *PLACES):
                 files.remove_directory(self.bundle_fd, name)
             for name in ("config.json", "attach", "monitor.pid"):
                 files.unlink(self.bundle_fd, name)

@@ -290,7 +290,12 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
 
         asked = oci(options["mounts"])
     named = {mount["destination"].rstrip("/") for mount in asked}
-    return [mount for mount in mounts if mount["destination"] not in named] + asked
+    mounts = [mount for mount in mounts if mount["destination"] not in named] + asked
+    if "secrets" in options:
+        from sampan.model import secret
+
+        mounts += secret.oci(options["secrets"])
+    return mounts
 
 
 def _ipc_mounts(options: RunOptions, tight: tuple[str, ...]) -> list[dict[str, Any]]:

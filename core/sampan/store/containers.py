@@ -17,7 +17,7 @@ from sampan.store.locks import FileLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from sampan.model.container import Exit, Record, Run
@@ -112,10 +112,12 @@ class ContainerStore:
         spec: dict[str, Any],
         *,
         sync: bool,
+        more: Mapping[str, bytes] | None = None,
         prepare: Callable[[], None] | None = None,
     ) -> None:
         """Commit a new container. NameTakenError.
 
+        more: further files of its directory.
         `prepare` makes its snapshot: if the creator is killed there, the draft tells of what to remove.
         """
         temporary = files.temporary_name()
@@ -123,6 +125,8 @@ class ContainerStore:
         try:
             files.write_atomic(fd, "record.json", jsontext.dumps(record).encode(), sync=sync)
             files.write_atomic(fd, "config.json", jsontext.dumps(spec).encode(), sync=sync)
+            for name, data in (more or {}).items():
+                files.write_atomic(fd, name, data, sync=sync)
             if prepare:
                 prepare()
             with FileLock(self._names, ".lock", "the container names"):
