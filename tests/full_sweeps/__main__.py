@@ -38,6 +38,11 @@ def _rounds(machine: Machine, size: int) -> Rows:
     yield f"{count} rounds of create, start, exec, stop, wait, rm by 4 at once", failures
 
 
+def _creations(machine: Machine, size: int) -> Rows:
+    count, failures = crowd.rounds(machine, size, crowd.creations)
+    yield f"{count} rounds of create and rm by 4 at once", failures
+
+
 def _soak(machine: Machine, size: int) -> Rows:
     taken, before, after = crowd.soak(machine, size)
     grown = [
@@ -65,7 +70,7 @@ def _signals(machine: Machine, size: int) -> Rows:
 
 SWEEPS: dict[str, tuple[Callable[[Machine, int], Rows], int]] = {  # name: (sweep, size by default)
     "kill": (_kill, 200), "errors": (_errors, 60), "crowd": (_crowd, 10), "soak": (_soak, 500),
-    "rounds": (_rounds, 500),
+    "rounds": (_rounds, 500), "creations": (_creations, 10_000),
     "monitors": (_monitors, 50), "signals": (_signals, 250),
 }  # fmt: skip
 
