@@ -12,6 +12,7 @@ import time
 from sampan import files, jsontext
 from sampan.engine import Engine, events, limits, surroundings
 from sampan.engine.logfile import LogWriter, stamp
+from sampan.engine.losses import Losses
 from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
 from sampan.engine.watch import Turn, Watch
@@ -120,12 +121,12 @@ class Supervisor:
         if self.options["log_driver"] == "journald":
             from sampan.engine.journal import JournalWriter
 
-            return JournalWriter(self.record)
+            return JournalWriter(self.record, Losses(self.bundle_fd))
         given = self.options["log_options"]
         limit = decimal_size(given.get("max-size", "0"), "max-size")
-        return LogWriter(
-            self.dir_fd, self.options["log_driver"], limit, int(given.get("max-file", "1"))
-        )
+        count = int(given.get("max-file", "1"))
+        losses = Losses(self.bundle_fd)
+        return LogWriter(self.dir_fd, self.options["log_driver"], limit, count, losses)
 
     def _begin(self, process: Process, log: LogWriter | JournalWriter, started: str) -> Turn:
         """Connect the created container and let its program run."""
