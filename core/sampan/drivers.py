@@ -94,6 +94,7 @@ class StorageDriver(Protocol):
 
         "independent-layers": a layer may be unpacked before its parent.
         "mapped-owners": `prepare` takes `owners`; without it the engine copies the layers.
+        "removes-as-user": `remove` may be called as the user, and enters the namespace where it must.
         """
         ...
 

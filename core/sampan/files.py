@@ -166,22 +166,23 @@ def remove_directory(dir_fd: int, name: str) -> None:
         return
 
 
-def discard(dir_fd: int, name: str) -> None:
-    """Remove a tree, first its name, so that half of it is never taken for all; one that is not there is no error."""
+def rename_away(dir_fd: int, name: str) -> str:
+    """Take the name from a tree that is to be removed; returns what it is called then, "" if it is not there."""
     doomed = temporary_name()
     try:
         os.rename(name, doomed, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except FileNotFoundError:
-        return
+        return ""
     except OSError:  # a full disk may refuse the rename
-        doomed = name
-    remove_tree(dir_fd, doomed)
+        return name
+    return doomed
 
 
 def remove_tree(dir_fd: int, name: str | bytes) -> None:
     """Remove a tree without following a link, whatever its directories' modes and its depth.
 
     What lies deeper than recursion and descriptors allow is moved up beside the tree, and removed in its turn.
+    PermissionError: something is in a directory of another owner; what was removed before that is gone.
     """
     todo: list[str | bytes] = [name]
     while todo:
@@ -197,7 +198,11 @@ def _remove(dir_fd: int, name: str | bytes, top: int, aside: list[str | bytes], 
     except OSError as error:
         if not isinstance(error, IsADirectoryError | PermissionError):
             raise
-    fd = _open_for_removal(dir_fd, name)
+        refused = error
+    try:
+        fd = _open_for_removal(dir_fd, name)
+    except NotADirectoryError:
+        raise refused from None
     if fd is None:
         return
     try:

@@ -8,11 +8,10 @@ implementation and is called as a function, which is what pluggy would do; with 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import NotFoundError, SampanError
 from sampan.settings import CONCERNS
 
@@ -88,10 +87,10 @@ class Plugins:
 
     def load(self, entry: Entry) -> ModuleType:
         """Import the plugin's module."""
-        import importlib
-
+        name = entry.value.partition(":")[0]
         try:
-            return importlib.import_module(entry.value.partition(":")[0])
+            __import__(name)
+            return sys.modules[name]
         except Exception as error:
             raise SampanError(
                 f"plugin {entry.name!r} of {entry.distribution} {entry.version} cannot be loaded",
@@ -184,7 +183,7 @@ def read_index(run_dir: str) -> list[Entry]:
     name = f"plugins{sys.prefix.replace('/', '-')[-100:]}.json"
     try:
         with open(f"{run_dir}/{name}", "rb") as file:
-            document = json.loads(file.read())
+            document = jsontext.loads(file.read())
         if document["stamp"] == stamp:
             return [Entry(*row) for row in document["entries"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -193,7 +192,7 @@ def read_index(run_dir: str) -> list[Entry]:
     try:
         fd = files.open_directory(run_dir)
         try:
-            data = json.dumps({"stamp": stamp, "entries": rows}).encode()
+            data = jsontext.dumps({"stamp": stamp, "entries": rows}).encode()
             files.write_atomic(fd, name, data, sync=False)
         finally:
             os.close(fd)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sampan import files
+from sampan.engine import losses
 from sampan.engine.logfile import LOG, LogWriter, parse_record, stamp
 
 DRIVERS = ["k8s-file", "json-file"]
@@ -86,32 +87,47 @@ def test_none_keeps_nothing(here: int, tmp_path: Path) -> None:
 
 
 FULL = """
-import os, resource, signal, sys
+import resource, signal, sys
 from sampan import files
+from sampan.engine import losses
 from sampan.engine.logfile import LogWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
-writer = LogWriter(files.open_directory(sys.argv[1]), sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), -1))
+noted = files.open_directory(sys.argv[4])
+writer = LogWriter(files.open_directory(sys.argv[1]), sys.argv[2], losses=losses.Losses(noted))
 for _ in range(5):
     writer.write(b"stdout", b"x" * 300 + b"\\n")
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2) if os.getuid() == 0 else None
-writer.write(b"stdout", b"y\\n")
-print(writer.dropped)
+writer.write(b"stdout", b"y\\nz\\n")
+print(*losses.read(noted))
 """
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("limit", [1, 100, 340, 350, 700, 1000])
+@pytest.mark.parametrize("limit", [50, 100, 340, 350, 700, 1000])
 def test_what_does_not_fit_is_dropped_whole(tmp_path: Path, driver: str, limit: int) -> None:
     """A full disk (here: a limit) never stops the container, and what is there can be read."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    noted = tmp_path / "noted"
+    noted.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path), driver, str(limit)],
+        [sys.executable, "-c", FULL, str(tmp_path), driver, str(limit), str(noted)],
         env=environment, capture_output=True, check=True,
     )  # fmt: skip
     found = records(tmp_path)
-    assert all(text in (b"x" * 300 + b"\n", b"y\n") for _, _, text in found)
-    assert int(done.stdout) == 6 - len(found) > 0
+    assert all(text in (b"x" * 300 + b"\n", b"y\n", b"z\n") for _, _, text in found)
+    count, _, why = done.stdout.decode().strip().partition(" ")
+    assert int(count) == 7 - len(found) > 0 and why == "File too large"
+
+
+def test_losses_are_counted_on(here: int) -> None:
+    """By the next run's monitor."""
+    first = losses.Losses(here)
+    for _ in range(3):
+        first.add(2, "No space left on device")
+    assert losses.read(here) == (6, "No space left on device")
+    again = losses.Losses(here)
+    again.add(4, "no room")
+    assert losses.read(here) == (10, "no room")
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from full_sweeps import crowd, disk, errors, kill, monitors, signals
+from full_sweeps import crowd, disk, errors, kill, monitors, output, signals
 from full_sweeps.harness import Machine
 
 Rows = Iterator[tuple[str, list[str]]]
@@ -38,6 +38,11 @@ def _rounds(machine: Machine, size: int) -> Rows:
     yield f"{count} rounds of create, start, exec, stop, wait, rm by 4 at once", failures
 
 
+def _creations(machine: Machine, size: int) -> Rows:
+    count, failures = crowd.rounds(machine, size, crowd.creations)
+    yield f"{count} rounds of create and rm by 4 at once", failures
+
+
 def _soak(machine: Machine, size: int) -> Rows:
     taken, before, after = crowd.soak(machine, size)
     grown = [
@@ -63,11 +68,18 @@ def _signals(machine: Machine, size: int) -> Rows:
     yield "stopped and continued", signals.stopped(machine, 20)
 
 
+def _line(machine: Machine, size: int) -> Rows:
+    yield output.endless_line(machine, size)
+
+
 SWEEPS: dict[str, tuple[Callable[[Machine, int], Rows], int]] = {  # name: (sweep, size by default)
     "kill": (_kill, 200), "errors": (_errors, 60), "crowd": (_crowd, 10), "soak": (_soak, 500),
-    "rounds": (_rounds, 500),
-    "monitors": (_monitors, 50), "signals": (_signals, 250),
+    "rounds": (_rounds, 500), "creations": (_creations, 10_000),
+    "line": (_line, 1024), "monitors": (_monitors, 50), "signals": (_signals, 250),
 }  # fmt: skip
+
+
+ALONE = ("disk", "full")  # in namespaces of their own, as a user
 
 
 def main() -> int:
@@ -75,14 +87,14 @@ def main() -> int:
     parser.add_argument("program", help="the installed sampan")
     parser.add_argument("conf", help="a registries.conf that names a registry with busybox in it")
     parser.add_argument(
-        "sweeps", nargs="*", metavar="SWEEP[=SIZE]", help=f"of {', '.join([*SWEEPS, 'disk'])}"
+        "sweeps", nargs="*", metavar="SWEEP[=SIZE]", help=f"of {', '.join([*SWEEPS, *ALONE])}"
     )
     parser.add_argument("--user", default="", help="as root: whose containers they are")
     chosen = parser.parse_args()
     if os.getuid() == 0 and not chosen.user:
         parser.error("root names a --user")
     failed = 0
-    for word in chosen.sweeps or [*SWEEPS, *([] if chosen.user else ["disk"])]:
+    for word in chosen.sweeps or [*SWEEPS, *([] if chosen.user else ALONE)]:
         name, _, size = word.partition("=")
         begun = time.monotonic()
         rows = _rows(name, int(size or 0), chosen)
@@ -97,6 +109,9 @@ def _rows(name: str, size: int, chosen: argparse.Namespace) -> Rows:
     if name == "disk":
         tried, failures = disk.run(chosen.program, chosen.conf, size or 100)
         yield f"{tried} sizes", failures
+        return
+    if name == "full":
+        yield output.full_disk(chosen.program, chosen.conf, size or 10)
         return
     sweep, usual = SWEEPS[name]
     machine = Machine(chosen.program, chosen.conf, chosen.user)

@@ -1,13 +1,16 @@
-"""F5, F25 and F27: many at once, many in a row, many for one name; nothing grows and nobody fails."""
+"""F5, F25, F27 and S10: many at once, many in a row, many for one name; nothing grows and nobody fails."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import time
+from collections.abc import Callable
 
 from full_sweeps.harness import Machine
 from system_tools import BUSYBOX
+
+Work = Callable[[Machine, int, int], list[str]]  # machine, worker, count -> failures
 
 
 def start(machine: Machine, *words: str) -> subprocess.Popen[bytes]:
@@ -72,8 +75,11 @@ def soak(machine: Machine, count: int) -> tuple[list[float], dict[str, int], dic
     return sorted(taken), before, footprint(machine)
 
 
-def rounds(machine: Machine, count: int, workers: int = 4) -> tuple[int, list[str]]:
+def rounds(
+    machine: Machine, count: int, work: Work | None = None, workers: int = 4
+) -> tuple[int, list[str]]:
     """(rounds, failures) of create, start, exec, stop and rm, by several at once: no wrong code, nothing left."""
+    work = work or _rounds
     machine.text("pull", "-q", BUSYBOX)
     machine.text("run", "--name", "first", BUSYBOX, "true")
     machine.text("rm", "first")
@@ -85,7 +91,7 @@ def rounds(machine: Machine, count: int, workers: int = 4) -> tuple[int, list[st
         pid = os.fork()
         if pid == 0:
             os.close(read_end)
-            told = "\n".join(_rounds(machine, worker, count // workers))
+            told = "\n".join(work(machine, worker, count // workers))
             os.write(write_end, told[:60_000].encode())
             os._exit(0)
         os.close(write_end)
@@ -102,6 +108,20 @@ def rounds(machine: Machine, count: int, workers: int = 4) -> tuple[int, list[st
     if _sockets() > sockets:
         failures.append(f"sockets: {sockets} to {_sockets()}")
     return count // workers * workers, failures + machine.sampan.leftovers()
+
+
+def creations(machine: Machine, worker: int, count: int) -> list[str]:
+    """create and rm alone, of names that others want, too: whoever gets one, its end is clean."""
+    failures: list[str] = []
+    for turn in range(count):
+        name = f"n{turn % 10}" if turn % 2 else f"w{worker}-{turn}"
+        made = machine("create", "--name", name, BUSYBOX, "true")
+        if made.returncode == 125 and b"is already in use" in made.stderr and turn % 2:
+            continue
+        removed = machine("rm", made.stdout.decode().strip() or "nothing")
+        if made.returncode or removed.returncode:
+            failures.append(f"{name}: {made.stderr[-200:]!r} {removed.stderr[-200:]!r}")
+    return failures
 
 
 def _sockets() -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from optionmaker import chosen, facts
 from sampan.errors import UsageError
-from sampan.model import seccomp, spec
+from sampan.model import process, seccomp, spec
 from sampan.model.users import User
 
 ELEVEN = {
@@ -93,12 +93,14 @@ def test_the_default_sandbox() -> None:
 
 def test_only_root_keeps_capabilities() -> None:
     document = build({}, "--cap-add", "NET_RAW")
-    user = spec.finish(document, User(1000, 7, [8], "/home/u", "u"), explicit_home=False)["process"]
+    user = process.finish(document, User(1000, 7, [8], "/home/u", "u"), explicit_home=False)[
+        "process"
+    ]
     assert user["capabilities"]["effective"] == user["capabilities"]["permitted"] == []
     assert set(user["capabilities"]["bounding"]) == ELEVEN | {"CAP_NET_RAW"}
     assert user["user"] == {"uid": 1000, "gid": 7, "umask": 0o022, "additionalGids": [8]}
     assert "HOME=/home/u" in user["env"]
-    root = spec.finish(document, User(0, 0, [], "/root", "root"), explicit_home=True)["process"]
+    root = process.finish(document, User(0, 0, [], "/root", "root"), explicit_home=True)["process"]
     assert set(root["capabilities"]["effective"]) == ELEVEN | {"CAP_NET_RAW"}
     assert not any(word.startswith("HOME=") for word in root["env"])
     assert document["process"]["user"]["uid"] == 0, "the document itself is not changed"

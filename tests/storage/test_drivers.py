@@ -11,7 +11,8 @@ import pytest
 from sampan import files
 from sampan.errors import NotFoundError
 from sampan.linux.userns import IdMap
-from store.conftest import Store, mounted, scan
+from sampan.model.contract import DriverContext
+from store.conftest import DRIVERS, Store, mounted, scan
 from store.conftest import store as store
 from tarmaker import E, d, f, h, s, wh
 
@@ -220,3 +221,45 @@ def test_whiteouts_and_links_across_layers(store: Store) -> None:
         b"123",
     ]
     assert seen[b"t2"].first == seen[b"t3"].first != seen[b"n"].first and b"x" not in seen
+
+
+def test_what_is_all_the_users_goes_without_a_user_namespace(store: Store) -> None:
+    """The map is one that nobody may have: a namespace with it cannot be made."""
+    keys, _ = store.unpack(BASE)
+
+    def fill(top: int) -> None:
+        every_kind(top)
+        os.mkdir("shut")
+        put("shut/f", "f", 0)
+        os.chmod("shut", 0)
+
+    run(store, "c-1", keys, fill)
+    context = DriverContext(
+        store.driver_fd, str(store.path), IdMap(((0, 0, 2),), ((0, 0, 2),)), {}, lambda text: None
+    )
+    driver = DRIVERS[store.name]()[0](context)
+    assert "removes-as-user" in driver.features
+    driver.remove("c-1")
+    assert "c-1" not in os.listdir(store.path / store.name) and store.leftovers() == []
+
+
+def test_what_is_of_other_ids_goes_too(store: Store) -> None:
+    """Files of a subordinate id in its own directories, also in one with a sticky bit, and under modes 000."""
+    if store.idmap.single:
+        pytest.skip("there is one id only")
+    keys, _ = store.unpack(BASE)
+
+    def fill(_: int) -> None:
+        for name, mode in (("theirs", 0o700), ("sticky", 0o1777), ("closed", 0)):
+            os.mkdir(name)
+            put(f"{name}/f", "f")
+            os.mkdir(f"{name}/d")
+            put(f"{name}/d/g", "g", 0)
+            for path in (f"{name}/d/g", f"{name}/d", f"{name}/f", name):
+                os.chown(path, 7, 7)
+            os.chmod(name, mode)
+        put("sticky/roots", "r")
+
+    run(store, "c-1", keys, fill)
+    store.driver.remove("c-1")
+    assert "c-1" not in os.listdir(store.path / store.name) and store.leftovers() == []

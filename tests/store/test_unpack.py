@@ -19,8 +19,8 @@ import pytest
 from sampan import files
 from sampan.errors import CorruptError, LimitError, NotFoundError, SampanError
 from sampan.linux import libc, mounts, userns
-from sampan.linux.capabilities import NUMBERS
 from sampan.linux.userns import IdMap
+from sampan.model.capabilities import NUMBERS
 from sampan.store import records, unsynced
 from sampan.store.confine import CAPABILITIES
 from sampan.store.layers import LayerSource

@@ -112,7 +112,7 @@ def test_ports_without_a_network_are_discarded_aloud(sampan: Sampan) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["--secret=x", "--pod=new:x", "--gpus=all", "--rootfs", "--systemd=always", "--ip=10.0.0.2"],
+    ["--pod=new:x", "--gpus=all", "--rootfs", "--systemd=always", "--ip=10.0.0.2"],
 )  # fmt: skip
 def test_parts_that_are_not_there(sampan: Sampan, word: str) -> None:
     result = sampan("run", "--rm", word, BUSYBOX, "true")

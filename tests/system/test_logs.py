@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 
@@ -102,3 +103,37 @@ def test_words_that_are_refused(sampan: Sampan) -> None:
     ):
         result = sampan("run", *words, BUSYBOX, "true")
         assert result.returncode == 125 and result.stderr.count(b"\n") == 1, words
+
+
+def test_records_that_a_full_disk_did_not_take(fresh: Sampan) -> None:
+    """The container goes on; `logs` and `inspect` say how much is lost, also when it has ended."""
+    script = textwrap.dedent(
+        f"""
+        mkdir -p "$SAMPAN_ROOT"; mount -t tmpfs -o size=12m none "$SAMPAN_ROOT" || exit 77
+        sampan pull -q {BUSYBOX} > /dev/null
+        sampan run -d --restart always --name r {BUSYBOX} sleep 100 > /dev/null
+        sampan run -d --name c {BUSYBOX} sh -c 'yes 0123456789 | head -c 30000000; exec sleep 100' > /dev/null
+        for _ in $(seq 100); do sampan top c -eo pid,comm | grep -q sleep && break; sleep 0.1; done
+        sampan inspect --format '{{{{.State.Status}}}} {{{{.State.LostLogRecords}}}} {{{{.State.LostLogReason}}}}' c
+        sampan logs c | tail -n 1; echo
+        sampan kill c > /dev/null
+        sampan stop -t 0 r; sleep 0.5; sampan ps --format '{{{{.Names}}}}'; sampan rm r
+        sampan logs --tail 1 c > /dev/null
+        sampan rm c && sampan run --name d {BUSYBOX} echo fine && sampan logs d
+        """
+    )
+    result = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script],
+        env=fresh.environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    if result.returncode == 77:
+        pytest.skip("no tmpfs in a user namespace")
+    first, last, *rest = result.stdout.decode().splitlines()
+    status, lost, why = first.split(" ", 2)
+    assert (status, why) == ("running", "No space left on device") and int(lost) > 1_000_000
+    assert last and "0123456789".startswith(last), "a piece ends where it was read"
+    assert rest == ["r", "r", "c", "fine", "fine"], result.stderr
+    notices = result.stderr.decode().splitlines()
+    assert len(notices) == 2 and notices[0] == (
+        f"sampan: {lost} records of the log of c were lost: No space left on device"
+    )

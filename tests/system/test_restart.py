@@ -179,3 +179,76 @@ def test_words_that_are_refused(sampan: Sampan) -> None:
 def test_wait_hears_of_a_container_that_is_removed(sampan: Sampan) -> None:
     sampan.text("run", "-d", "--rm", "--name", "c", BUSYBOX, "sh", "-c", "sleep 0.3; exit 9")
     assert sampan.text("wait", "c") == "9"
+
+
+def restarts(sampan: Sampan, name: str) -> int:
+    count: int = json.loads(sampan.text("inspect", name))[0]["RestartCount"]
+    return count
+
+
+@pytest.mark.parametrize("policy", ["always", "unless-stopped", "on-failure:2"])
+def test_a_policy_that_is_given_to_a_running_container(sampan: Sampan, policy: str) -> None:
+    sampan.text("run", "-d", "--name", "c", BUSYBOX, "sleep", "100")
+    assert sampan.text("update", "--restart", policy, "c")
+    os.kill(sampan.state("c")["Pid"], signal.SIGKILL)
+    assert until(lambda: restarts(sampan, "c") == 1)
+    assert until(lambda: sampan.state("c")["Status"] == "running")
+    name, _, count = policy.partition(":")
+    document = json.loads(sampan.text("inspect", "c"))[0]
+    told = document["HostConfig"]["RestartPolicy"]
+    assert told == {"Name": name, "MaximumRetryCount": int(count or 0)}
+    sampan.text("stop", "-t", "0", "c")
+    time.sleep(0.3)
+    assert sampan.state("c")["Status"] == "exited"
+
+
+def test_a_policy_that_is_taken_from_a_running_container(sampan: Sampan) -> None:
+    sampan.text("run", "-d", "--name", "c", "--restart", "always", BUSYBOX, "sleep", "100")
+    monitor = sampan.state("c")["ConmonPid"]
+    sampan.text("update", "--restart", "no", "c")
+    os.kill(sampan.state("c")["Pid"], signal.SIGKILL)
+    assert until(lambda: ended(monitor))
+    assert sampan.state("c")["Status"] == "exited" and restarts(sampan, "c") == 0
+
+
+@pytest.mark.parametrize(
+    "policy, ends", [("no", True), ("on-failure:2", True), ("on-failure", False), ("always", False)]
+)
+def test_a_policy_that_comes_between_two_runs(sampan: Sampan, policy: str, ends: bool) -> None:
+    """The monitor asks again when the next run is due, here after 0.8 s."""
+    sampan.text("run", "-d", "--name", "c", "--restart", "always", BUSYBOX, "sh", "-c", "exit 7")
+    assert until(lambda: restarts(sampan, "c") >= 3 and sampan.state("c")["Restarting"])
+    count, monitor = restarts(sampan, "c"), sampan.state("c")["ConmonPid"]
+    sampan.text("update", "--restart", policy, "c")
+    if ends:
+        assert until(lambda: ended(monitor))
+        assert restarts(sampan, "c") == count
+        state = sampan.state("c")
+        assert (state["Status"], state["ExitCode"]) == ("exited", 7)
+    else:
+        assert until(lambda: restarts(sampan, "c") > count)
+    sampan.text("rm", "-f", "c")
+
+
+def test_a_policy_of_a_success(sampan: Sampan) -> None:
+    """on-failure, given while it runs, leaves the status 0 alone; the policy of a stopped one counts from its start."""
+    sampan.text(
+        "run", "-d", "--name", "c", BUSYBOX, "sh", "-c", "until [ -e /go ]; do sleep .05; done"
+    )
+    sampan.text("update", "--restart", "on-failure", "c")
+    sampan.text("exec", "c", "touch", "/go")
+    assert sampan.text("wait", "c") == "0"
+    time.sleep(0.3)
+    assert sampan.state("c")["Status"] == "exited"
+    sampan.text("update", "--restart", "always", "c")
+    sampan.text("start", "c")
+    assert until(lambda: restarts(sampan, "c") >= 1)
+    sampan.text("rm", "-f", "c")
+
+
+def test_update_of_a_policy_is_refused(sampan: Sampan) -> None:
+    sampan.text("run", "-d", "--rm", "--name", "c", BUSYBOX, "sleep", "100")
+    for words in (["--restart", "maybe"], ["--restart", "always"], []):
+        result = sampan("update", *words, "c")
+        assert result.returncode == 125 and result.stderr.count(b"\n") == 1, words
+    sampan.text("rm", "-f", "-t", "0", "c")

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -267,3 +268,33 @@ def test_an_end_is_never_unknown_while_its_monitor_lives(sampan: Sampan) -> None
         assert state["Status"] in ("running", "exited") and state["ExitCodeKnown"], state
     assert until(lambda: sampan.state("quick")["Status"] == "exited")
     assert sampan.state("quick")["ExitCode"] == 0
+
+
+def test_a_stopped_holder_of_a_lock_is_named(sampan: Sampan) -> None:
+    """Who waits is told for whom; lists take no lock; the wait ends when the holder does."""
+    code = (
+        "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX);"
+        "print(); time.sleep(99)"
+    )
+    sampan.text("create", "--name", "first", BUSYBOX, "true")
+    command = [sys.executable, "-uc", code, str(sampan.root / "names/.lock")]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert holder.stdout and holder.stdout.readline()
+    holder.send_signal(signal.SIGSTOP)
+    try:
+        waiting = sampan.spawn(
+            "create", "--name", "c", BUSYBOX, "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert waiting.stderr
+        told = waiting.stderr.readline().decode()
+        assert (
+            told == f"sampan: waiting for the container names, which process {holder.pid} holds\n"
+        )
+        assert sampan.text("ps", "-a", "--format", "{{.Names}}") == "first"
+        assert waiting.poll() is None
+    finally:
+        holder.kill()
+        holder.wait()
+    out, error = waiting.communicate(timeout=20)
+    assert (waiting.returncode, error) == (0, b"") and len(out.strip()) == 64
+    sampan.text("rm", "c", "first")

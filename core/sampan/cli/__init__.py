@@ -55,6 +55,7 @@ VERBS = {  # name: (module, one line)
     "run": ("run", "Run a command in a new container"),
     "save": ("save", "Write images to an archive or a directory"),
     "search": ("search", "Search registries for images"),
+    "secret": ("secret", "Manage secrets"),
     "start": ("start", "Start containers"),
     "stop": ("stop", "Stop containers"),
     "stats": ("stats", "Show what containers use of the machine"),
@@ -64,7 +65,7 @@ VERBS = {  # name: (module, one line)
     "unpause": ("unpause", "Let paused containers go on"),
     "unshare": ("unshare", "Run a command in the store's user namespace"),
     "untag": ("untag", "Take names from an image"),
-    "update": ("update", "Change the limits of containers"),
+    "update": ("update", "Change limits and restart policy of containers"),
     "version": ("version", "Show the version"),
     "volume": ("volume", "Manage volumes"),
     "wait": ("wait", "Wait until containers end"),
@@ -102,7 +103,7 @@ CONTAINER = {  # sampan container NAME: module
     "wait": "wait",
 }
 MONITORED = ("run", "start", "restart")
-ABSENT = ("network", "pod", "secret")  # nothing of the kind is there yet
+ABSENT = ("network", "pod")  # nothing of the kind is there yet
 
 
 def main() -> NoReturn:
@@ -179,9 +180,8 @@ def run(words: list[str]) -> int:
     else:
         return _plugin_command(verb, rest)
     spawned = _spawn() if module_name in MONITORED and rest[:1] != ["--help"] else None
-    import importlib
-
-    module = importlib.import_module(f"sampan.cli.{module_name}")
+    __import__(f"sampan.cli.{module_name}")  # importlib would load more than it does
+    module = sys.modules[f"sampan.cli.{module_name}"]
     if hasattr(module, "main"):
         more = (spawned,) if module_name in MONITORED else ()
         return int(module.main(rest, *more) or 0)

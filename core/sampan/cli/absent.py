@@ -1,4 +1,4 @@
-"""Commands on pods, networks and secrets: there are none yet, and that is what the harmless ones say.
+"""Commands on pods and networks: there are none yet, and that is what the harmless ones say.
 
 Scripts clean up with `pod rm --all`, `network prune`: these have nothing to do.  What would
 make something is refused.
@@ -12,12 +12,10 @@ from sampan.errors import NotFoundError, UnsupportedError, UsageError
 KINDS = {  # kind: (what sampan does not have, what is always there)
     "network": ("networks of its own", ("none", "host")),
     "pod": ("pods", ()),
-    "secret": ("secrets", ()),
 }
 HEADINGS = {
     "network": "NETWORK ID    NAME        DRIVER",
     "pod": "POD ID      NAME        STATUS      CREATED     INFRA ID    # OF CONTAINERS",
-    "secret": "ID          NAME        DRIVER      CREATED     UPDATED",
 }
 SHARED = [
     Option("--all -a", FLAG, "All"),

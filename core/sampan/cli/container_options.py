@@ -107,6 +107,7 @@ SHARED = [
     Option(
         "--security-opt", LIST, "no-new-privileges, seccomp=FILE, mask=, unmask=, nest", "OPTION"
     ),
+    Option("--secret", LIST, "Give it a copy of a secret", "NAME[,type=mount|env,target=]"),
     Option("--shm-size", help="Size of /dev/shm", default="64m", metavar="BYTES"),
     Option("--stop-signal", help="Signal that stops the container", metavar="SIGNAL"),
     Option("--stop-timeout", INTEGER, "Seconds before it is killed", default=10),
@@ -220,6 +221,7 @@ def build(
         "log_options": words.log_options(values["log_opt"]),
         "restart": policy,
         "restart_max": most,
+        **words.secrets(values["secret"]),
         **words.health(values),
         "resources": places["resources"],
         "cgroups": places["cgroups"],

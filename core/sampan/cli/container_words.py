@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     class Health(TypedDict, total=False):
         health: dict[str, Any]
 
+    class Secrets(TypedDict, total=False):
+        secrets: list[dict[str, Any]]
+
 
 PROXY = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
@@ -115,10 +118,10 @@ def entrypoint(text: str | None) -> list[str] | None:
     if text is None:
         return None
     if text.startswith("["):
-        import json
+        from sampan import jsontext
 
         try:
-            words: list[Any] = json.loads(text)
+            words: list[Any] = jsontext.loads(text)
             if all(isinstance(word, str) for word in words):
                 return words
         except ValueError:
@@ -187,6 +190,20 @@ def log_options(words: list[str]) -> dict[str, str]:
                 f"log option {name}={value} is not supported", "", "known: max-size, max-file, tag"
             )
     return chosen
+
+
+def secrets(words: list[str]) -> Secrets:
+    """The secrets of --secret; no two of them in one place."""
+    if not words:
+        return {}
+    from sampan.model import secret
+
+    uses = [secret.parse(word) for word in words]
+    places = [(use["type"], use["target"]) for use in uses]
+    for place in places:
+        if places.count(place) > 1:
+            raise UsageError("--secret", f"two secrets have the target {place[1]}", "target=OTHER")
+    return {"secrets": uses}
 
 
 def health(values: dict[str, Any]) -> Health:

@@ -90,6 +90,6 @@ def _show(found: list[dict[str, Any]], template: str | None) -> None:
         for document in found:
             print(render(template, document))
         return
-    import json
+    from sampan import jsontext
 
-    print(json.dumps(found, indent=5, ensure_ascii=False))
+    print(jsontext.pretty(found, 5))

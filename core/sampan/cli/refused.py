@@ -22,7 +22,6 @@ TOPICS = {
     "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
     "named id ranges": "subgidname subuidname",
     "pods": "init-ctr pod pod-id-file",
-    "secrets": "secret",
     "GPUs": "gpus",
     "systemd support": "sdnotify systemd",
     "dependencies of containers": "requires",

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from sampan.cli.context import engine as make_engine
 from sampan.cli.limit_options import OPTIONS
-from sampan.cli.parse import Verb, parse
+from sampan.cli.parse import Option, Verb, parse
 
 VERB = Verb(
     "update",
-    "Change the limits of containers, at once where they run",
+    "Change limits and restart policy of containers, at once where they run",
     "CONTAINER [CONTAINER...]",
-    OPTIONS,
+    [
+        *OPTIONS,
+        Option(
+            "--restart",
+            help="What follows its next end: no, always, unless-stopped or on-failure[:N]",
+            metavar="POLICY",
+        ),
+    ],
     minimum=1,
 )
 
@@ -21,9 +28,12 @@ def main(words: list[str]) -> int:
     from sampan.model.resources import is_asked
 
     values, arguments = parse(VERB, words)
-    if not is_asked(values):
-        raise UsageError("sampan update", "no limit is given", "see 'sampan update --help'")
+    restart = values["restart"]
+    if restart is None and not is_asked(values):
+        raise UsageError(
+            "sampan update", "no limit and no policy is given", "see 'sampan update --help'"
+        )
     engine = make_engine()
     for word in arguments:
-        print(update(engine, word, values), flush=True)
+        print(update(engine, word, values, restart), flush=True)
     return 0

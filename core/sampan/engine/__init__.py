@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sampan.store.containers import ContainerStore
     from sampan.store.images import ImageStore
     from sampan.store.layers import LayerStore
+    from sampan.store.secrets import SecretStore
     from sampan.store.volumes import VolumeStore
 
 
@@ -100,6 +101,15 @@ class Engine:
             return VolumeStore(self.settings.volume_path)
 
         return self._once("volumes", make)  # type: ignore[no-any-return]
+
+    @property
+    def secrets(self) -> SecretStore:
+        def make() -> SecretStore:
+            from sampan.store.secrets import SecretStore
+
+            return SecretStore(self.root_fd)
+
+        return self._once("secrets", make)  # type: ignore[no-any-return]
 
     @property
     def storage(self) -> StorageDriver:

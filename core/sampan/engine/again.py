@@ -21,14 +21,23 @@ if TYPE_CHECKING:
     from sampan.engine.watch import Turn
 
 
-def turns(life: Supervisor, turn: Turn, log: LogWriter | JournalWriter, started: str) -> None:
-    """Run after run, until none follows."""
+def turns(
+    life: Supervisor,
+    turn: Turn,
+    log: LogWriter | JournalWriter,
+    started: str,
+    code: int | None = None,
+) -> None:
+    """Run after run, until none follows. `code`: that of the first one, if it has ended already."""
     restarts, wait = 0, 0.0
     while True:
-        checks = _Checks(life, turn)
+        ill = False
         begun = time.monotonic()
-        code = life.until_end(turn)
-        if not (checks.restart or _follows(life, code, restarts)) or _stopped(life, started):
+        if code is None:
+            checks = _Checks(life, turn)
+            code = life.until_end(turn)
+            ill = checks.restart
+        if not (ill or _follows(life, code, restarts)) or _stopped(life, started):
             return life.last(turn, code, started)
         wait = restart.delay(wait, time.monotonic() - begun)
         life.note_exit(code, started, turn.error, restarting=True)
@@ -36,8 +45,10 @@ def turns(life: Supervisor, turn: Turn, log: LogWriter | JournalWriter, started:
         for client in list(turn.streams.clients):
             life.watch.forget(client.sock, turn)
         turn.streams.close()
-        if not life.watch.rest(wait) or _stopped(life, started):
+        asked_to_stop = not life.watch.rest(wait) or _stopped(life, started)
+        if asked_to_stop or not (ill or _follows(life, code, restarts)):
             return life.last(turn, code, started, told=True)
+        code = None
         restarts += 1
         started = stamp(time.time_ns())
         try:
@@ -47,8 +58,8 @@ def turns(life: Supervisor, turn: Turn, log: LogWriter | JournalWriter, started:
 
 
 def _follows(life: Supervisor, code: int, restarts: int) -> bool:
-    chosen = life.options
-    return restart.wanted(chosen["restart"], chosen["restart_max"], code, restarts)
+    policy, most = life.policy()
+    return restart.wanted(policy, most, code, restarts)
 
 
 def _stopped(life: Supervisor, started: str) -> bool:

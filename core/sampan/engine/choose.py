@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import UnsupportedError
 
 TYPE_CHECKING = False
@@ -34,7 +32,7 @@ def choose(engine: Engine, concern: str, configured: str) -> str:
 def choices(engine: Engine) -> dict[str, dict[str, Any]]:
     """What `auto` chose: {concern: {driver, reasons: {name: text}}}."""
     try:
-        document: dict[str, dict[str, Any]] = json.loads(files.read(engine.root_fd, CHOICES))
+        document: dict[str, dict[str, Any]] = jsontext.loads(files.read(engine.root_fd, CHOICES))
         return document
     except (FileNotFoundError, ValueError):
         return {}
@@ -43,7 +41,7 @@ def choices(engine: Engine) -> dict[str, dict[str, Any]]:
 def _probe(engine: Engine, concern: str) -> dict[str, Any]:
     choice = probed(engine, concern)
     recorded = {**choices(engine), concern: choice}
-    files.write_atomic(engine.root_fd, CHOICES, json.dumps(recorded, indent=1).encode(), sync=False)
+    files.write_atomic(engine.root_fd, CHOICES, jsontext.dumps(recorded).encode(), sync=False)
     return choice
 
 

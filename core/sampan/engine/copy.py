@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import stat
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.engine import archive, mounted, warn
 from sampan.engine.copy_place import Found, Place
 from sampan.engine.copy_write import Target, write
@@ -136,7 +135,7 @@ def _settle(told: mounted.Reading) -> None:
         answer = b""
         while data := told.read():
             answer += data
-    notices = json.loads(answer or b"{}")
+    notices = jsontext.loads(answer or b"{}")
     if notices.get("owners"):
         warn(f"{notices['owners']} files belong to you: your user has no other ids")
     if notices.get("devices"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 
+from sampan import jsontext
 from sampan.engine import mounted, reached
 from sampan.errors import NotFoundError, SampanError, from_os_error
 from sampan.linux import paths, processes
@@ -74,13 +74,13 @@ class Place:
         """follow: a link at the end of the path means what it leads to."""
 
         def produce(root: int, out: int) -> None:
-            os.write(out, json.dumps(self._look(root, follow or self.wants_directory)).encode())
+            os.write(out, jsontext.dumps(self._look(root, follow or self.wants_directory)).encode())
 
         with self.child(produce) as reading:
             answer = b""
             while data := reading.read():
                 answer += data
-        found: list[Any] = json.loads(answer)
+        found: list[Any] = jsontext.loads(answer)
         return Found(*found)
 
     def _look(self, root: int, follow: bool) -> list[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import stat
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.engine import idmaps, mounted, reached
 from sampan.engine.inflate import inflated
 from sampan.errors import CorruptError, InUseError, SampanError, UsageError, from_report, to_report
@@ -99,7 +98,7 @@ class _Job:
         while data := os.read(read_end, 1 << 16):
             answer += data
         _, status = os.waitpid(child, 0)
-        told: Any = json.loads(answer) if answer else None
+        told: Any = jsontext.loads(answer) if answer else None
         if told is None:
             raise SampanError(WHAT, f"its writer ended with wait status {status}")
         if not isinstance(told, dict):
@@ -141,7 +140,7 @@ class _Job:
             applier.run(reader)
             while os.read(source, READ):
                 pass
-            os.write(channel, json.dumps(applier.notices()).encode())
+            os.write(channel, jsontext.dumps(applier.notices()).encode())
             return 0
         except BaseException as error:
             if (
@@ -152,7 +151,7 @@ class _Job:
                 error = UsageError(
                     "source must be a (compressed) tar archive when copying from stdin"
                 )
-            os.write(channel, json.dumps(to_report(error, WHAT)).encode()[:60000])
+            os.write(channel, jsontext.dumps(to_report(error, WHAT)).encode()[:60000])
             return 1
 
     def _chunks(self, source: int) -> Callable[[], bytes]:

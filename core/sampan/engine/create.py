@@ -95,6 +95,11 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     name = chosen["name"] or _free_name(engine)
     network = engine.network(chosen["network"])
     facts = _facts(engine, container_id, chosen, idmap, private=network.namespace != "host")
+    confided: dict[str, bytes] = {}
+    if "secrets" in chosen:
+        from sampan.engine import secrets
+
+        confided = secrets.copies(engine, chosen["secrets"])
     document = spec.build(config, chosen, facts)
     key = snapshot_key(container_id)
     record: Record = {
@@ -128,6 +133,7 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
             record,
             document,
             sync=sync,
+            more=confided,
             prepare=lambda: made.append(
                 unpack.snapshot(engine, image, key, record["storage"]["chain"], owners)
             ),
@@ -135,7 +141,7 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
     except BaseException:
         from sampan.engine.remove import remove_snapshots, snapshots_of
 
-        userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
+        remove_snapshots(engine, snapshots_of(record))
         raise
     for donor in set(isolation.shared(chosen).values()):
         engine.containers.note_joined(donor, container_id)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
+from sampan import jsontext
 from sampan.engine.events import LOG, OLD
 from sampan.errors import UsageError
 
@@ -143,7 +143,7 @@ def _events(fd: int) -> Iterator[dict[str, Any]]:
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             try:
-                yield json.loads(line)
+                yield jsontext.loads(line)
             except ValueError:  # a full disk has cut it
                 continue
     if pending:

@@ -8,9 +8,10 @@ Statuses are podman's words; Docker's (`die`, `destroy`, ...) are understood whe
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
+
+from sampan import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def emit(
         "attributes": attributes or {},
     }
     engine.plugins.announce("sampan_event", event=event)
-    line = json.dumps(event).encode() + b"\n"
+    line = jsontext.dumps(event).encode() + b"\n"
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(LOG, flags, 0o600, dir_fd=engine.root_fd)

@@ -11,7 +11,7 @@ import os
 from sampan.engine import idmaps, limits, messages, terminal
 from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import paths, processes, sockets
-from sampan.model import spec as oci
+from sampan.model import process as oci
 from sampan.model import users
 from sampan.model.contract import Io
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
     from sampan.engine import Engine
+    from sampan.model.secret import Use
     from sampan.store.containers import Container
 
     class ExecOptions(TypedDict):
@@ -140,6 +141,8 @@ def _child(
         assert run is not None
         limits.await_joined(container, report)
         spec = engine.containers.spec(container.id)
+        if uses := container.record["options"].get("secrets"):
+            _add_secrets(engine, container.id, uses, spec)
         pidfd = processes.open_if_same(run["pid"], run["start_time"])
         if pidfd is None:
             raise InUseError("cannot join the container", "its first process has ended")
@@ -158,6 +161,17 @@ def _child(
         messages.send(report, {"error": to_report(error, "cannot exec in the container")})
     finally:
         os._exit(125)
+
+
+def _add_secrets(engine: Engine, container_id: str, uses: list[Use], spec: dict[str, Any]) -> None:
+    """Read before the container's user namespace is joined, in which nobody may read them."""
+    from sampan.engine import secrets
+    from sampan.model.secret import with_variables
+
+    directory = engine.containers.open(container_id)
+    found = secrets.variables(directory, uses)
+    os.close(directory)
+    spec["process"]["env"] = with_variables(spec["process"]["env"], found)
 
 
 def _process(
@@ -196,7 +210,9 @@ def _process(
     if chosen["tty"] and (size := terminal.size()):
         process["consoleSize"] = {"height": size[0], "width": size[1]}
     if chosen["privileged"]:
-        every = oci.capability_set([], [], True)
+        from sampan.model.spec import capability_set
+
+        every = capability_set([], [], True)
         process["capabilities"] = {
             **process["capabilities"],
             "bounding": every,

@@ -6,12 +6,11 @@ beside its record: {"Status", "FailingStreak", "Log": [{"Start", "End", "ExitCod
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import time
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.engine import messages
 from sampan.engine.logfile import stamp
 from sampan.errors import to_report
@@ -190,7 +189,7 @@ class Health:
     def _note(self) -> None:
         document = {"Status": self._status, "FailingStreak": self._streak, "Log": self._log}
         try:
-            files.write_atomic(self._dir_fd, HEALTH, json.dumps(document).encode(), sync=False)
+            files.write_atomic(self._dir_fd, HEALTH, jsontext.dumps(document).encode(), sync=False)
         except OSError:
             return  # a full disk
 

@@ -10,7 +10,7 @@ import os
 import stat
 
 from sampan.errors import SampanError
-from sampan.linux import capabilities, userns
+from sampan.linux import userns
 from sampan.linux.userns import IdMap
 from sampan.settings import ROOT_RANGE
 
@@ -29,7 +29,10 @@ def assume(root: str, run_dir: str) -> IdMap:
     os.setresgid(first_gid, first_gid, 0)
     os.setresuid(0, first_uid, 0)
     # What is written belongs to the range; what root may read (sampan's own code, say) stays readable.
-    reading = 1 << capabilities.NUMBERS["CAP_DAC_READ_SEARCH"]
+    from sampan.linux import capabilities
+    from sampan.model.capabilities import NUMBERS
+
+    reading = 1 << NUMBERS["CAP_DAC_READ_SEARCH"]
     capabilities.set_sets(reading, capabilities.permitted(), 0)
     return idmap
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan import __version__
-from sampan.engine import limits_shown
+from sampan.engine import limits_shown, losses
 from sampan.engine.stop import is_stopping
 from sampan.errors import NotFoundError
 from sampan.model import isolation, sizes
@@ -34,7 +34,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "Created": record["created"],
         "Path": process["args"][0],
         "Args": process["args"][1:],
-        "State": _state(engine, container),
+        "State": _state(engine, container) | _lost(engine, container),
         "Image": record["image"]["id"].partition(":")[2],
         "ImageDigest": record["image"]["digest"],
         "ImageName": record["image"]["name"],
@@ -67,6 +67,12 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         document["SizeRw"] = snapshot_sizes(engine, [container])[0]
         document["SizeRootFs"] = document["SizeRw"]
     return document
+
+
+def _lost(engine: Engine, container: Container) -> dict[str, Any]:
+    """How much output its log lacks; nothing where nothing is lost."""
+    count, why = losses.read(engine.containers.run_fd, container.id)
+    return {"LostLogRecords": count, "LostLogReason": why} if count else {}
 
 
 def _state(engine: Engine, container: Container) -> dict[str, Any]:
@@ -172,8 +178,25 @@ def _config(container: Container, spec: dict[str, Any]) -> dict[str, Any]:
         "Umask": f"{int(chosen['umask'], 8):04o}",
         "Timezone": chosen["tz"],
         "Passwd": True,
+        **_secrets(chosen),
         **_healthcheck(chosen),
     }
+
+
+def _secrets(chosen: RunOptions) -> dict[str, Any]:
+    """Which files it has; of variables podman tells nothing."""
+    rows = [
+        {
+            "Name": use["name"],
+            "ID": use["id"],
+            "UID": use["uid"],
+            "GID": use["gid"],
+            "Mode": use["mode"],
+        }
+        for use in chosen.get("secrets", [])
+        if use["type"] == "mount"
+    ]
+    return {"Secrets": rows} if rows else {}
 
 
 def _healthcheck(chosen: RunOptions) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 
+from sampan import jsontext
 from sampan.engine import idmaps
 from sampan.errors import from_report, to_report
 from sampan.linux import processes
@@ -35,7 +35,7 @@ def call(container: Container, action: Callable[[], Any]) -> Any:
         answer += data
     os.close(told)
     os.waitpid(pid, 0)
-    document: dict[str, Any] = json.loads(answer) if answer else {"value": None}
+    document: dict[str, Any] = jsontext.loads(answer) if answer else {"value": None}
     if "error" in document:
         raise from_report(document["error"])
     return document["value"]
@@ -48,7 +48,7 @@ def _child(container: Container, pidfd: int, action: Callable[[], Any], tell: in
     except BaseException as error:
         answer = {"error": to_report(error, f"cannot look into container {container.name}")}
     try:
-        data = json.dumps(answer).encode()
+        data = jsontext.dumps(answer).encode()
         while data:
             data = data[os.write(tell, data) :]
     finally:

@@ -7,10 +7,10 @@ podman use; read by the host's journalctl.
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import select
 
+from sampan import jsontext
 from sampan.engine.logfile import stamp
 from sampan.engine.logread import last_lines
 from sampan.errors import SampanError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from sampan.engine.losses import Losses
     from sampan.model.container import Record
 
 SOCKET = "/run/systemd/journal/socket"
@@ -43,8 +44,8 @@ def check() -> None:
 class JournalWriter:
     """What a LogWriter is to a file."""
 
-    def __init__(self, record: Record) -> None:
-        self.dropped = 0
+    def __init__(self, record: Record, losses: Losses) -> None:
+        self._losses = losses
         self._rest = {b"stdout": b"", b"stderr": b""}
         tag = record["options"]["log_options"].get("tag") or record["id"][:12]
         fields = {
@@ -85,8 +86,8 @@ class JournalWriter:
             entry += _field("CONTAINER_PARTIAL_MESSAGE", b"true")
         try:
             self._sock.send(entry)
-        except OSError:  # the journal is being restarted, or its queue is full
-            self.dropped += 1
+        except OSError as error:  # the journal is being restarted, or its queue is full
+            self._losses.add(1, error.strerror or "")
 
 
 def _field(key: str, value: bytes) -> bytes:
@@ -142,7 +143,7 @@ class Journal:
             self._fd = -1
 
     def _record(self, line: bytes) -> bytes:
-        entry: dict[str, Any] = json.loads(line)
+        entry: dict[str, Any] = jsontext.loads(line)
         self._cursor = entry["__CURSOR"]
         message: Any = entry.get("MESSAGE") or ""
         text = bytes(message) if isinstance(message, list) else str(message).encode()  # pyright: ignore[reportUnknownArgumentType]

@@ -6,11 +6,9 @@ A container without a cgroup costs a look at what was found out when the session
 
 from __future__ import annotations
 
-import json
 import os
 
-from sampan import files
-from sampan.engine import messages
+from sampan import files, jsontext
 from sampan.errors import SampanError, UnsupportedError
 
 TYPE_CHECKING = False
@@ -49,7 +47,7 @@ def _found(engine: Engine) -> dict[str, Any]:
     path = f"{engine.settings.run_dir}/{CHOICE}"
     try:
         with open(path, "rb") as file:
-            found: dict[str, Any] = json.loads(file.read())
+            found: dict[str, Any] = jsontext.loads(file.read())
         if found["key"] == key:
             return found
     except (OSError, ValueError, KeyError, TypeError):
@@ -61,7 +59,7 @@ def _found(engine: Engine) -> dict[str, Any]:
     found = {"key": key, "driver": name, "delivers": bool(driver.controllers())}
     fd = files.open_directory(engine.settings.run_dir)
     try:
-        files.write_atomic(fd, CHOICE, json.dumps(found).encode(), sync=False)
+        files.write_atomic(fd, CHOICE, jsontext.dumps(found).encode(), sync=False)
     except OSError:
         pass  # only slower the next time
     finally:
@@ -246,11 +244,14 @@ def join(engine: Engine, container: Container, pid: int, sock: sockets.Socket) -
         driver.join(run.get("cgroup", ""), pid)
     except SampanError as error:
         told = [error.what, error.why, error.hint, error.exit_status]
+    from sampan.engine import messages
+
     messages.send(sock, {"joined": told})
 
 
 def await_joined(container: Container, sock: sockets.Socket) -> None:
     """In that child: wait to be moved, before it becomes somebody whom nobody may move."""
+    from sampan.engine import messages
     from sampan.errors import from_report
 
     if container.run is None or not container.run.get("cgroup"):

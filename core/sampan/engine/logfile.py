@@ -1,15 +1,17 @@
 """The container's output on disk: one record a line, in order, byte-exact.
 
 `k8s-file` (CRI): `TIME STREAM F|P TEXT`, where P marks a part of a line whose rest follows.  `json-file`: Docker's
-objects.  A full disk never stops the container: records are dropped and counted.
+objects.  A full disk never stops the container: records are dropped and counted (sampan.engine.losses).
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
+
+from sampan import jsontext
+from sampan.engine.losses import Losses
 
 LOG = "log"
 NEW = "log.new"
@@ -31,13 +33,21 @@ class LogWriter:
     """Appends to the log of a container; `driver` is k8s-file, json-file or none.
 
     With a `limit` (bytes) the log is begun anew before a record that would make it larger.  Of `files` files the
-    older ones are log.1, log.2, ...; with one alone the log is emptied, as conmon does.
+    older ones are log.1, log.2, ...; with one alone the log is emptied, as conmon does.  losses: where what does not
+    fit is counted; by default beside the log.
     """
 
-    def __init__(self, dir_fd: int, driver: str, limit: int = 0, files: int = 1) -> None:
+    def __init__(
+        self,
+        dir_fd: int,
+        driver: str,
+        limit: int = 0,
+        files: int = 1,
+        losses: Losses | None = None,
+    ) -> None:
         self._json, self._limit, self._files = driver == "json-file", limit, files
         self._dir_fd = dir_fd
-        self.dropped = 0
+        self._losses = losses or Losses(dir_fd)
         self._fd = -1
         if driver != "none":
             self._fd = os.open(LOG, FLAGS, 0o600, dir_fd=dir_fd)
@@ -71,9 +81,9 @@ class LogWriter:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
                 raise
-            self.dropped += 1
             if written := len(record) - len(view):
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            self._losses.add(record.count(b"\n"), error.strerror or "")
 
     def _begin_anew(self) -> None:
         """Whenever this is interrupted, every record is in one of the files, and none is in two."""
@@ -98,7 +108,7 @@ class LogWriter:
     def _objects(stream: bytes, data: bytes, moment: str) -> bytes:
         *whole, rest = data.split(b"\n")
         rows = [
-            json.dumps(
+            jsontext.dumps(
                 {
                     "log": line.decode(errors="surrogateescape"),
                     "stream": stream.decode(),
@@ -122,7 +132,7 @@ def parse_record(line: bytes) -> tuple[str, bytes, bytes] | None:
     """(time, stream, bytes with their newline if there was one); None for what is no record."""
     try:
         if line.startswith(b"{"):
-            row: dict[str, str] = json.loads(line)
+            row: dict[str, str] = jsontext.loads(line)
             text = row["log"].encode(errors="surrogateescape")
             moment, stream = row["time"], row["stream"].encode()
         else:

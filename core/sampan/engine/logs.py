@@ -6,7 +6,7 @@ import os
 import select
 
 from sampan import files
-from sampan.engine import warn
+from sampan.engine import losses, warn
 from sampan.engine.logfile import parse_record, stamp
 from sampan.engine.logread import Files
 from sampan.errors import SampanError
@@ -75,6 +75,9 @@ def show(
         log.close()
     finally:
         os.close(directory)
+    lost, why = losses.read(engine.containers.run_fd, container.id)
+    if lost:
+        warn(f"{lost} records of the log of {container.name} were lost: {why}")
     if writer.damaged:
         warn(f"{writer.damaged} damaged records of the log of {container.name} are left out")
 

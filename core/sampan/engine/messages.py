@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from sampan import jsontext
 from sampan.linux import sockets
 
 TYPE_CHECKING = False
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 def send(sock: sockets.Socket, message: dict[str, Any], fds: Sequence[int] = ()) -> bool:
     """Tell the other side; False if it is gone."""
     try:
-        sockets.send(sock, json.dumps(message).encode(), fds)
+        sockets.send(sock, jsontext.dumps(message).encode(), fds)
     except OSError:
         return False
     return True
@@ -30,4 +29,4 @@ def receive(sock: sockets.Socket, fds: int = 0) -> tuple[dict[str, Any] | None, 
             data, received = sockets.receive(sock, fds)
         except ConnectionResetError:
             return None, []
-    return (json.loads(data) if data else None), received
+    return (jsontext.loads(data) if data else None), received

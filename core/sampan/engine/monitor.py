@@ -7,7 +7,6 @@ mount, and the missing exit record says that nobody saw the end.
 
 from __future__ import annotations
 
-import importlib
 import os
 
 from sampan.engine.messages import receive, send
@@ -60,7 +59,7 @@ def _prepare(
     _own_mounts()
     send(sock, {"kind": "ready"})
     mark("  namespaces made")
-    importlib.import_module("sampan.engine.supervise")  # while the command is still parsing
+    __import__("sampan.engine.supervise")  # while the command is still parsing
 
     early: list[int] = []  # signals that came to the command before it had sent the plan
     while True:

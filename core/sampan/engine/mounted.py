@@ -10,12 +10,11 @@ volumes, /proc and the files of the engine, and writes what it finds into a pipe
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import sys
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.engine import idmaps
 from sampan.errors import InUseError, SampanError, from_report, to_report
 from sampan.linux import libc, mounts, paths, processes, userns
@@ -77,7 +76,7 @@ class Reading:
         pid, self._pid = self._pid, -1
         _, status = os.waitpid(pid, 0)
         if told:
-            raise from_report(json.loads(told))
+            raise from_report(jsontext.loads(told))
         if status:
             raise SampanError("cannot read the file system", f"wait status {status}")
 
@@ -101,7 +100,7 @@ def _child(action: Callable[[int], object], out: int, report: int) -> None:
     except BrokenPipeError:
         pass  # nobody reads any more
     except BaseException as error:
-        text = json.dumps(to_report(error, "cannot read the file system")).encode()
+        text = jsontext.dumps(to_report(error, "cannot read the file system")).encode()
         os.write(report, text[:60000])
     finally:
         os._exit(status)

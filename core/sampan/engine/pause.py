@@ -8,10 +8,10 @@ caller says so or is gone: its end of the pipe closes either way.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 
+from sampan import jsontext
 from sampan.engine import idmaps
 from sampan.errors import InUseError, from_report, to_report
 from sampan.linux import processes
@@ -52,7 +52,7 @@ def paused(
     try:
         answer = os.read(told, 1 << 16)
         if answer != b"null":
-            raise from_report(json.loads(answer or b'["cannot pause the container","","",125]'))
+            raise from_report(jsontext.loads(answer or b'["cannot pause the container","","",125]'))
         yield
     finally:
         os.close(hold)
@@ -69,7 +69,7 @@ def _child(container: Container, pidfd: int, hold: int, tell: int) -> None:
         os.write(tell, b"null")
         os.read(hold, 1)
     except BaseException as error:
-        os.write(tell, json.dumps(to_report(error, "cannot pause the container")).encode())
+        os.write(tell, jsontext.dumps(to_report(error, "cannot pause the container")).encode())
     finally:
         for fd in stopped.values():
             processes.send_signal(fd, signal.SIGCONT)

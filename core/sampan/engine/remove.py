@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sampan.engine import limits
 from sampan.errors import CorruptError, InUseError, NotFoundError
-from sampan.linux import userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.drivers import StorageDriver
     from sampan.engine import Engine
     from sampan.model.container import Record
 
@@ -70,7 +70,7 @@ def remove(
         # What the damaged record does not tell follows from the id.
         doomed = [(engine.storage.name, snapshot_key(container_id))]
     if doomed:
-        userns.run(engine.idmap, lambda: remove_snapshots(engine, doomed))
+        remove_snapshots(engine, doomed)
     engine.containers.remove(container_id, name or None)
     if record is not None:
         events.of_container(engine, record, "remove")
@@ -109,5 +109,16 @@ def snapshots_of(record: Record) -> list[tuple[str, str]]:
 
 
 def remove_snapshots(engine: Engine, doomed: list[tuple[str, str]]) -> None:
+    """Remove snapshots, given by storage driver and key."""
     for name, key in doomed:
-        engine.driver("storage", name).remove(key)
+        driver: StorageDriver = engine.driver("storage", name)
+        if "removes-as-user" in driver.features:
+            driver.remove(key)
+        else:
+            _remove_as_root(engine, driver, key)
+
+
+def _remove_as_root(engine: Engine, driver: StorageDriver, key: str) -> None:
+    from sampan.linux import userns
+
+    userns.run(engine.idmap, lambda: driver.remove(key))

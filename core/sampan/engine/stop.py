@@ -16,6 +16,7 @@ from sampan.store.containers import STOPPED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.engine import Engine
+    from sampan.linux import sockets
     from sampan.model.container import Run
     from sampan.store.containers import Container
 
@@ -91,25 +92,34 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
 
 def _note_stopped(engine: Engine, container: Container) -> None:
     """Its restart policy must not bring it back."""
-    if container.run is None or container.record["options"]["restart"] == "no":
+    if container.run is None:
         return
+    lasting = container.record["options"]["restart"] != "no"  # else `update` may just change that
     try:
         directory = engine.containers.open(container.id)
-        files.write_atomic(directory, STOPPED, container.run["started"].encode())
+        files.write_atomic(directory, STOPPED, container.run["started"].encode(), sync=lasting)
         os.close(directory)
     except FileNotFoundError:  # it is being removed
         return
+    except OSError:  # a full disk must not keep it running: its monitor is told instead
+        _tell_monitor(engine, container).close()
+
+
+def _tell_monitor(engine: Engine, container: Container) -> sockets.Socket:
+    """Ask the monitor to start no further run; the connection ends with the monitor."""
+    from sampan.engine.run import connect
+
+    monitor = connect(engine, container)
+    messages.send(monitor.sock, {"kind": "stop"})
+    return monitor.sock
 
 
 def _interrupt(engine: Engine, container: Container) -> Container:
     """Tell a monitor that waits before the next run to give up; the container as it is then."""
-    from sampan.engine.run import connect
-
     try:
-        monitor = connect(engine, container)
-        messages.send(monitor.sock, {"kind": "stop"})
-        messages.receive(monitor.sock)  # until it is gone, or goes on with a run
-        monitor.sock.close()
+        sock = _tell_monitor(engine, container)
+        messages.receive(sock)  # until it is gone, or goes on with a run
+        sock.close()
     except InUseError:
         time.sleep(0.01)  # it has just left
     return engine.containers.get(container.id)

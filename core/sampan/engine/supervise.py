@@ -6,13 +6,13 @@ snapshot, and which plugins to load.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.engine import Engine, events, limits, surroundings
 from sampan.engine.logfile import LogWriter, stamp
+from sampan.engine.losses import Losses
 from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
 from sampan.engine.watch import Turn, Watch
@@ -20,7 +20,7 @@ from sampan.errors import SampanError
 from sampan.linux import libc, paths, processes, sockets
 from sampan.linux.marks import mark
 from sampan.model import isolation, users
-from sampan.model import spec as oci
+from sampan.model import process as oci
 from sampan.model.contract import Io
 from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
 from sampan.model.sizes import decimal_size
@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from sampan.linux.userns import IdMap
     from sampan.model.container import Exit, Record
     from sampan.model.contract import Process
+    from sampan.model.secret import Use
     from sampan.model.users import User
 
+PLACES = (PLACE, "secrets")  # of what is mounted in the bundle
 DRAIN_SECONDS = 10.0  # how long output may still come after the last process
 
 
@@ -54,7 +56,7 @@ class Supervisor:
         self.engine = Engine(settings, idmap, Plugins("", plan["plugins"]))
         self.dir_fd = files.open_directory(plan["directory"])
         self.bundle_fd = files.open_directory(plan["bundle"])
-        self.record: Record = json.loads(files.read(self.dir_fd, "record.json"))
+        self.record: Record = jsontext.loads(files.read(self.dir_fd, "record.json"))
         self.options = self.record["options"]
         self._idmap: IdMap | None = None
         self._owner: tuple[int, int] | None = None
@@ -100,23 +102,31 @@ class Supervisor:
             self.engine.containers.name_taken(self.record["name"])
         for number in self.plan["signals"]:
             turn.signal(number)
+        code: int | None = None
         if self.options["restart"] == "no" and "health" not in self.options:
-            self.last(turn, self.until_end(turn), started)
-        else:
-            from sampan.engine.again import turns
+            code = self.until_end(turn)
+            if self.options["rm"] or self.policy()[0] == "no":
+                self.last(turn, code, started)
+                return
+        from sampan.engine.again import turns
 
-            turns(self, turn, log, started)
+        turns(self, turn, log, started, code)
+
+    def policy(self) -> tuple[str, int]:
+        """The restart policy, which `update` may have changed: its name, and how often at most."""
+        options = jsontext.loads(files.read(self.dir_fd, "record.json"))["options"]
+        return options["restart"], options["restart_max"]
 
     def _open_log(self) -> LogWriter | JournalWriter:
         if self.options["log_driver"] == "journald":
             from sampan.engine.journal import JournalWriter
 
-            return JournalWriter(self.record)
+            return JournalWriter(self.record, Losses(self.bundle_fd))
         given = self.options["log_options"]
         limit = decimal_size(given.get("max-size", "0"), "max-size")
-        return LogWriter(
-            self.dir_fd, self.options["log_driver"], limit, int(given.get("max-file", "1"))
-        )
+        count = int(given.get("max-file", "1"))
+        losses = Losses(self.bundle_fd)
+        return LogWriter(self.dir_fd, self.options["log_driver"], limit, count, losses)
 
     def _begin(self, process: Process, log: LogWriter | JournalWriter, started: str) -> Turn:
         """Connect the created container and let its program run."""
@@ -142,7 +152,7 @@ class Supervisor:
 
     def document(self) -> dict[str, Any]:
         """The OCI document as the runtime got it."""
-        document: dict[str, Any] = json.loads(files.read(self.bundle_fd, "config.json"))
+        document: dict[str, Any] = jsontext.loads(files.read(self.bundle_fd, "config.json"))
         return document
 
     def until_end(self, turn: Turn) -> int:
@@ -182,7 +192,7 @@ class Supervisor:
         if self._owner:
             surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
-        spec = json.loads(files.read(self.dir_fd, "config.json"))
+        spec = jsontext.loads(files.read(self.dir_fd, "config.json"))
         host_network, record = self.network.namespace == "host", self.record
         if self._shared:
             from sampan.engine import sharing
@@ -194,7 +204,7 @@ class Supervisor:
             self.bundle_fd, record, spec["hostname"], host_network=host_network, owner=self._owner
         )
         spec = self._finish(spec)
-        files.write_atomic(self.bundle_fd, "config.json", json.dumps(spec).encode(), sync=False)
+        files.write_atomic(self.bundle_fd, "config.json", jsontext.dumps(spec).encode(), sync=False)
         mark("  root mounted, document finished")
         return self._create_process()
 
@@ -203,7 +213,7 @@ class Supervisor:
             from sampan.engine import sharing
 
             spec = sharing.fill_in(self.engine, self.record, self.document())
-            data = json.dumps(spec).encode()
+            data = jsontext.dumps(spec).encode()
             files.write_atomic(self.bundle_fd, "config.json", data, sync=False)
         io = self._open_io()
         try:
@@ -236,6 +246,8 @@ class Supervisor:
                     self.options["mounts"],
                     self.plan["images"],
                 )
+            if uses := self.options.get("secrets"):
+                self._confide(uses, spec)
             surroundings.link_mtab(root, self._owner)
             if self.options["tz"]:
                 self._set_zone(root)
@@ -248,11 +260,21 @@ class Supervisor:
         keep = oci.KEEP_GROUPS in self.options["group_add"]
         return oci.finish(spec, user, explicit_home=explicit, keep_groups=keep)
 
+    def _confide(self, uses: list[Use], spec: dict[str, Any]) -> None:
+        """The secrets: files in the bundle, and variables in the document there, which ends with the last run."""
+        from sampan.engine import confided, secrets
+        from sampan.model.secret import with_variables
+
+        confided.place(self.bundle_fd, self.dir_fd, uses, self._outside)
+        found = secrets.variables(self.dir_fd, uses)
+        spec["process"]["env"] = with_variables(spec["process"]["env"], found)
+
     def _seen(self, user: User) -> tuple[int, int]:
         """The ids of the container's user as this process sees them."""
-        if self._idmap is None:
-            return user.uid, user.gid
-        return self._idmap.outside(user.uid, user.gid)
+        return self._outside(user.uid, user.gid)
+
+    def _outside(self, uid: int, gid: int) -> tuple[int, int]:
+        return (uid, gid) if self._idmap is None else self._idmap.outside(uid, gid)
 
     def _set_zone(self, root: int) -> None:
         """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""
@@ -312,7 +334,7 @@ class Supervisor:
             "restarts": self._restarts,
             **limits.noted(self.plan),
         }
-        files.write_atomic(self.dir_fd, "run.json", json.dumps(run).encode(), sync=False)
+        files.write_atomic(self.dir_fd, "run.json", jsontext.dumps(run).encode(), sync=False)
         if not self.options["rm"]:  # for who watches over it: see model.units
             pid = f"{os.getpid()}\n".encode()
             files.write_atomic(self.bundle_fd, "monitor.pid", pid, sync=False)
@@ -339,7 +361,7 @@ class Supervisor:
         if not told:
             events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
         try:
-            data = json.dumps(ended).encode()
+            data = jsontext.dumps(ended).encode()
             files.write_atomic(self.dir_fd, "exit.json", data, sync=not self.options["rm"])
         except OSError:  # a full disk: the missing record says that the end is unknown
             return
@@ -353,7 +375,7 @@ class Supervisor:
         self._clean()
 
     def _unmount(self) -> None:
-        for name in (PLACE, "shm", "etc", "rootfs"):
+        for name in (*PLACES, "shm", "etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
         while self._servers:
             self._servers.pop().end()
@@ -362,7 +384,7 @@ class Supervisor:
         """Remove the bundle; with --rm the container too."""
         self._unmount()
         if not self.options["rm"]:
-            for name in ("rootfs", "etc", "shm", PLACE):
+            for name in ("rootfs", "etc", "shm", *PLACES):
                 files.remove_directory(self.bundle_fd, name)
             for name in ("config.json", "attach", "monitor.pid"):
                 files.unlink(self.bundle_fd, name)
@@ -371,7 +393,9 @@ class Supervisor:
         storage.remove(self.record["storage"]["key"])
         for driver, key in snapshots(self.options["mounts"]):
             self.engine.driver("storage", driver).remove(key)
-        self.record = json.loads(files.read(self.dir_fd, "record.json"))  # it may have another name
+        self.record = jsontext.loads(
+            files.read(self.dir_fd, "record.json")
+        )  # it may have another name
         self.engine.containers.remove(self.record["id"], self.record["name"])
         events.of_container(self.engine, self.record, "remove")
         if names := volumes(self.options["mounts"]):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sampan.linux import userns
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.engine import Engine
@@ -16,7 +14,7 @@ def tidy(engine: Engine) -> None:
         if record:
             _remove_snapshot(engine, record)
         engine.containers.discard(name, record)
-    if engine.has_volumes():
+    if engine.has_volumes() and engine.volumes.abandoned():
         from sampan.engine import volumes
 
         volumes.tidy(engine)
@@ -25,4 +23,4 @@ def tidy(engine: Engine) -> None:
 def _remove_snapshot(engine: Engine, record: Record) -> None:
     from sampan.engine.remove import remove_snapshots, snapshots_of
 
-    userns.run(engine.idmap, lambda: remove_snapshots(engine, snapshots_of(record)))
+    remove_snapshots(engine, snapshots_of(record))

@@ -11,7 +11,7 @@ from sampan.engine import joined
 from sampan.engine.pause import pids
 from sampan.errors import InUseError, SampanError, UsageError
 from sampan.linux import paths
-from sampan.linux.capabilities import NUMBERS
+from sampan.model.capabilities import NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

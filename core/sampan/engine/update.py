@@ -1,11 +1,12 @@
-"""update: other limits for a container, at once where it runs, and from its next start on."""
+"""update: other limits and another restart policy for a container, at once where it runs, and from then on."""
 
 from __future__ import annotations
 
 from sampan.engine import limits
 from sampan.engine.stop import settled
-from sampan.errors import SampanError, UnsupportedError
+from sampan.errors import SampanError, UnsupportedError, UsageError
 from sampan.model import resources
+from sampan.model import restart as policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,11 +14,30 @@ if TYPE_CHECKING:
 
     from sampan.drivers import CgroupManager
     from sampan.engine import Engine
+    from sampan.store.containers import Container
 
 
-def update(engine: Engine, word: str, words: dict[str, Any]) -> str:
-    """Change the limits of a container, at once if it runs. Returns its id."""
+def update(engine: Engine, word: str, words: dict[str, Any], restart: str | None = None) -> str:
+    """Change limits and restart policy of a container. Returns its id.
+
+    The monitor reads the policy when a run has ended, and again when the next one is due.
+    """
     container = settled(engine, word)
+    changes: dict[str, Any] = {}
+    if restart is not None:
+        changes["restart"], changes["restart_max"] = policies.parse(restart)
+        if changes["restart"] != "no" and container.record["options"]["rm"]:
+            raise UsageError(
+                "--restart", f"container {container.name} is removed when it ends (--rm)"
+            )
+    if resources.is_asked(words):
+        changes["resources"] = _limit(engine, container, words)
+    engine.containers.change_options(container.id, changes)
+    return container.id
+
+
+def _limit(engine: Engine, container: Container, words: dict[str, Any]) -> dict[str, Any]:
+    """The new limits, which are in force if the container runs."""
     chosen = container.record["options"]
     new = resources.build_update(words, chosen.get("resources") or {}, *machine())
     if container.state == "running" and container.run is not None:
@@ -37,8 +57,7 @@ def update(engine: Engine, word: str, words: dict[str, Any]) -> str:
         if engine.settings.limits != "best-effort":
             raise limits.undelivered(engine, lacking)
         limits.warn_unenforced(lacking)
-    engine.containers.change_limits(container.id, new)
-    return container.id
+    return new
 
 
 def machine() -> tuple[set[int], set[int]]:

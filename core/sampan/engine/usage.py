@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 
+from sampan import jsontext
 from sampan.linux import userns
 
 TYPE_CHECKING = False
@@ -24,10 +24,10 @@ def snapshot_sizes(engine: Engine, containers: Sequence[Container]) -> list[int]
         for container in containers:
             storage = container.record["storage"]
             sizes.append(engine.driver("storage", storage["driver"]).usage(storage["key"]))
-        os.write(write_end, json.dumps(sizes).encode())
+        os.write(write_end, jsontext.dumps(sizes).encode())
 
     userns.run(engine.idmap, measure)
     os.close(write_end)
     data = os.read(read_end, 1 << 20)
     os.close(read_end)
-    return [int(size) for size in json.loads(data)]
+    return [int(size) for size in jsontext.loads(data)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.engine import events
 from sampan.engine.logfile import stamp
 from sampan.errors import InUseError, NotFoundError
@@ -178,11 +177,13 @@ def usages(engine: Engine) -> list[tuple[str, int]]:
             except NotFoundError:  # its driver is not installed any more
                 sizes.append((volume.name, 0))
             os.close(volume.fd)
-        files.write_all(answer, json.dumps(sizes).encode())
+        files.write_all(answer, jsontext.dumps(sizes).encode())
 
     userns.run(engine.idmap, measure)
     os.lseek(answer, 0, os.SEEK_SET)
-    sizes: list[tuple[str, int]] = json.loads(files.read_fd(answer, "the volumes' sizes", 64 << 20))
+    sizes: list[tuple[str, int]] = jsontext.loads(
+        files.read_fd(answer, "the volumes' sizes", 64 << 20)
+    )
     os.close(answer)
     return [(name, size) for name, size in sizes]
 

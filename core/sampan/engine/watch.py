@@ -10,7 +10,6 @@ import os
 import select
 import time
 
-from sampan.engine import terminal
 from sampan.engine.messages import receive, send
 from sampan.engine.streams import Client
 from sampan.linux import paths, processes, sockets
@@ -140,6 +139,8 @@ class Watch:
         elif kind == "signal":
             turn.signal(message["number"])
         elif kind == "resize" and turn.master >= 0:
+            from sampan.engine import terminal
+
             terminal.set_size(turn.master, message["rows"], message["columns"])
         elif kind == "attach":
             stdin = message["stdin"] and turn.streams.stdin >= 0

@@ -34,7 +34,6 @@ _ARCH = {  # name: (x86_64, generic: aarch64, riscv64)
 }
 _INDEX = 0 if os.uname().machine == "x86_64" else 1
 NUMBER = {name: numbers[_INDEX] for name, numbers in _ARCH.items()} | {
-    "pidfd_send_signal": 424,
     "open_tree": 428,
     "move_mount": 429,
     "fsopen": 430,

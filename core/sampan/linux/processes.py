@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found,unused-ignore]  # pyright: ignore[reportMissingImports]
 import os
-
-from sampan.linux import libc
 
 
 def boot_id() -> str:
@@ -67,11 +66,13 @@ def exit_code(pid: int) -> int:
 def send_signal(pidfd: int, number: int) -> None:
     """Signal the process; one that has ended is no error."""
     try:
-        libc.call("pidfd_send_signal", pidfd, number, None, 0)
+        _signal.pidfd_send_signal(pidfd, number)  # pyright: ignore[reportUnknownMemberType]
     except ProcessLookupError:
         return
 
 
 def die_with_parent(signal_number: int = 9) -> None:
     """Be killed when the parent ends.  A change of uid clears this: call it after the last one."""
+    from sampan.linux import libc
+
     libc.prctl(libc.PR_SET_PDEATHSIG, signal_number)

@@ -11,7 +11,6 @@ import os
 import sys
 
 from sampan.errors import SampanError, from_report, to_report
-from sampan.linux import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,6 +185,8 @@ def enter(idmap: IdMap) -> None:
 
 
 def _unshare() -> None:
+    from sampan.linux import libc  # most commands need an id map, and no system call of their own
+
     try:
         libc.unshare(libc.CLONE_NEWUSER)
     except OSError as error:
@@ -340,10 +341,10 @@ def run(idmap: IdMap, action: Callable[[], object]) -> None:
     os.close(read_end)
     _, status = os.waitpid(child, 0)
     if status:
-        import json
+        from sampan import jsontext
 
         if data:
-            raise from_report(json.loads(data))
+            raise from_report(jsontext.loads(data))
         raise SampanError(FAILED, f"wait status {status}")
 
 
@@ -353,7 +354,7 @@ def _run_child(idmap: IdMap, action: Callable[[], object], write_end: int) -> in
         action()
         return 0
     except BaseException as error:
-        import json
+        from sampan import jsontext
 
-        os.write(write_end, json.dumps(to_report(error, FAILED)).encode()[:60000])
+        os.write(write_end, jsontext.dumps(to_report(error, FAILED)).encode()[:60000])
         return 1

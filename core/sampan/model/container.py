@@ -47,6 +47,7 @@ class RunOptions(TypedDict):
     volumes_from: list[str]  # CONTAINER[:OPTIONS]
     image_volume: str  # what an image's VOLUME becomes: "anonymous", "tmpfs", "ignore"
     devices: list[dict[str, str]]
+    secrets: NotRequired[list[dict[str, Any]]]  # sampan.model.secret; missing without one
     shm_size: int
     network: str  # a backend, or container:ID
     pid: str  # "", host or container:ID (sampan.model.isolation), as the next three
@@ -80,7 +81,7 @@ class _Optional(TypedDict, total=False):
 
 
 class Record(_Optional):
-    """A container as it was created: it never changes but for its name and its limits."""
+    """A container as it was created: it never changes but for its name, its limits and its restart policy."""
 
     version: int
     id: str

@@ -63,10 +63,10 @@ def test(word: str) -> list[str]:
     if word == "none":
         return ["NONE"]
     if word.startswith("["):
-        import json
+        from sampan import jsontext
 
         try:
-            words: list[Any] = json.loads(word)
+            words: list[Any] = jsontext.loads(word)
         except ValueError:
             words = []
         if words and all(isinstance(part, str) for part in words):

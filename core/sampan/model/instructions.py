@@ -6,9 +6,9 @@ word, another command line is given to a shell.  Pure.
 
 from __future__ import annotations
 
-import json
 import shlex
 
+from sampan import jsontext
 from sampan.errors import UsageError
 from sampan.model import times
 from sampan.model.options import signal_number
@@ -52,7 +52,7 @@ def _words(value: str) -> list[str] | None:
     if not value.startswith("["):
         return None
     try:
-        words: Any = json.loads(value)
+        words: Any = jsontext.loads(value)
     except ValueError:
         return None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):  # pyright: ignore

@@ -8,10 +8,9 @@ EPERM, one that the profile does not know ENOSYS, so that programs fall back to 
 
 from __future__ import annotations
 
-import json
 import os
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import SampanError
 
 TYPE_CHECKING = False
@@ -30,7 +29,7 @@ ALLOW = "SCMP_ACT_ALLOW"
 
 def default_profile() -> dict[str, Any]:
     with open(os.path.dirname(__file__) + "/seccomp.json", "rb") as file:
-        return json.loads(file.read())  # type: ignore[no-any-return]
+        return jsontext.loads(file.read())  # type: ignore[no-any-return]
 
 
 def load_profile(path: str) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def load_profile(path: str) -> dict[str, Any]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            profile: dict[str, Any] = json.loads(files.read_fd(fd, path))
+            profile: dict[str, Any] = jsontext.loads(files.read_fd(fd, path))
         finally:
             os.close(fd)
         if not isinstance(profile.get("defaultAction"), str):

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 
 from sampan.errors import UsageError
-from sampan.linux.capabilities import NUMBERS
 from sampan.model import isolation, seccomp
+from sampan.model.capabilities import NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from sampan.linux.userns import Extent, IdMap
     from sampan.model.container import RunOptions
-    from sampan.model.users import User
 
 OCI_VERSION = "1.0.2"
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -291,7 +290,12 @@ def _mounts(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
 
         asked = oci(options["mounts"])
     named = {mount["destination"].rstrip("/") for mount in asked}
-    return [mount for mount in mounts if mount["destination"] not in named] + asked
+    mounts = [mount for mount in mounts if mount["destination"] not in named] + asked
+    if "secrets" in options:
+        from sampan.model import secret
+
+        mounts += secret.oci(options["secrets"])
+    return mounts
 
 
 def _ipc_mounts(options: RunOptions, tight: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -309,29 +313,6 @@ def _ipc_mounts(options: RunOptions, tight: tuple[str, ...]) -> list[dict[str, A
         return [_mount("/dev/shm", "bind", "shm", *tight, "bind", "rprivate"), queues]
     size = f"size={options['shm_size']}"
     return [_mount("/dev/shm", "tmpfs", "shm", *tight, "mode=1777", size), queues]
-
-
-KEEP_GROUPS = "keep-groups"  # a --group-add that means the caller's own groups
-
-
-def finish(
-    spec: dict[str, Any], user: User, *, explicit_home: bool, keep_groups: bool = False
-) -> dict[str, Any]:
-    """The document with the user's numbers; only root keeps capabilities.
-
-    keep_groups: the process keeps the groups that the caller has on the host (as crun's annotation says).
-    """
-    process = dict(spec["process"])
-    process["user"] = {**process["user"], "uid": user.uid, "gid": user.gid}
-    if keep_groups:
-        process["user"]["keepOriginalGroups"] = True
-    if user.groups:
-        process["user"]["additionalGids"] = user.groups
-    if not explicit_home:
-        process["env"] = [*process["env"], f"HOME={user.home}"]
-    if user.uid != 0:
-        process["capabilities"] = {**process["capabilities"], "effective": [], "permitted": []}
-    return {**spec, "process": process}
 
 
 def _first_range(extents: tuple[Extent, ...]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import resource
 
 from sampan.linux import capabilities, landlock, libc, mounts
 from sampan.linux.processes import die_with_parent
+from sampan.model.capabilities import mask
 
 # a zstd window, chunks and an interpreter; the resident set stays far below
 ADDRESS_SPACE = 1 << 30
@@ -56,7 +57,7 @@ def enter(layer_fd: int, keep: list[int], parent: int, *, recursive: bool = Fals
         (resource.RLIMIT_CORE, 0),
     ):
         _lower(limit, value)
-    keep_caps = capabilities.mask(CAPABILITIES)
+    keep_caps = mask(CAPABILITIES)
     capabilities.drop_bounding(keep_caps)
     capabilities.set_sets(keep_caps, keep_caps, 0)
     os.umask(0)

@@ -8,17 +8,16 @@ that container exists, so a creator or remover that was killed leaves the name u
 
 from __future__ import annotations
 
-import json
 import os
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import CorruptError, InUseError, NotFoundError, SampanError
 from sampan.linux import processes
 from sampan.store.locks import FileLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from sampan.model.container import Exit, Record, Run
@@ -113,17 +112,21 @@ class ContainerStore:
         spec: dict[str, Any],
         *,
         sync: bool,
+        more: Mapping[str, bytes] | None = None,
         prepare: Callable[[], None] | None = None,
     ) -> None:
         """Commit a new container. NameTakenError.
 
+        more: further files of its directory.
         `prepare` makes its snapshot: if the creator is killed there, the draft tells of what to remove.
         """
         temporary = files.temporary_name()
         fd = files.open_directory(temporary, dir_fd=self.fd, create=True)
         try:
-            files.write_atomic(fd, "record.json", json.dumps(record).encode(), sync=sync)
-            files.write_atomic(fd, "config.json", json.dumps(spec).encode(), sync=sync)
+            files.write_atomic(fd, "record.json", jsontext.dumps(record).encode(), sync=sync)
+            files.write_atomic(fd, "config.json", jsontext.dumps(spec).encode(), sync=sync)
+            for name, data in (more or {}).items():
+                files.write_atomic(fd, name, data, sync=sync)
             if prepare:
                 prepare()
             with FileLock(self._names, ".lock", "the container names"):
@@ -171,20 +174,20 @@ class ContainerStore:
             old, record["name"] = record["name"], name
             fd = self.open(record["id"])
             try:
-                files.write_atomic(fd, "record.json", json.dumps(record).encode())
+                files.write_atomic(fd, "record.json", jsontext.dumps(record).encode())
             finally:
                 os.close(fd)
             if old != name:
                 files.unlink(self._names, old)
 
-    def change_limits(self, container_id: str, resources: dict[str, Any]) -> None:
-        """Give the container other limits, from its next start on."""
+    def change_options(self, container_id: str, changes: dict[str, Any]) -> None:
+        """Give the container other limits, or another restart policy."""
         with FileLock(self._names, ".lock", "the container names"):
             record: Record = self._read(container_id, "record.json")
-            record["options"]["resources"] = resources
+            record["options"].update(changes)  # type: ignore[typeddict-item]
             fd = self.open(container_id)
             try:
-                files.write_atomic(fd, "record.json", json.dumps(record).encode())
+                files.write_atomic(fd, "record.json", jsontext.dumps(record).encode())
             finally:
                 os.close(fd)
 
@@ -326,7 +329,7 @@ class ContainerStore:
 
     def _read(self, container_id: str, name: str) -> Any:
         try:
-            document = json.loads(files.read(self.fd, f"{container_id}/{name}"))
+            document = jsontext.loads(files.read(self.fd, f"{container_id}/{name}"))
             if wrong := _misshapen(document, SHAPES[name]):
                 raise ValueError(wrong)
             return document

@@ -33,15 +33,22 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     return True
 
 
+def tell(text: str) -> None:
+    os.write(2, f"sampan: {text}\n".encode())
+
+
 def lock(
     fd: int,
     what: str,
     *,
     shared: bool = False,
     timeout: float = TIMEOUT,
-    note: Note | None = None,
+    note: Note | None = tell,
 ) -> None:
-    """Take the lock, waiting at most `timeout` seconds. InUseError names the holder."""
+    """Take the lock, waiting at most `timeout` seconds. InUseError names the holder.
+
+    note: is told once of a wait that takes longer.
+    """
     if try_lock(fd, shared=shared):
         return
     begun = time.monotonic()
@@ -80,20 +87,17 @@ def holder(fd: int) -> str:
 class FileLock:
     """`with FileLock(dir_fd, name, what)`: the named file is locked (made if it is missing)."""
 
-    __slots__ = ("_dir_fd", "_fd", "_name", "_note", "_shared", "_what")
+    __slots__ = ("_dir_fd", "_fd", "_name", "_shared", "_what")
 
-    def __init__(
-        self, dir_fd: int, name: str, what: str, *, shared: bool = False, note: Note | None = None
-    ) -> None:
-        self._dir_fd, self._name, self._what = dir_fd, name, what
-        self._shared, self._note = shared, note
+    def __init__(self, dir_fd: int, name: str, what: str, *, shared: bool = False) -> None:
+        self._dir_fd, self._name, self._what, self._shared = dir_fd, name, what, shared
         self._fd = -1
 
     def __enter__(self) -> Self:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self._name, flags, 0o600, dir_fd=self._dir_fd)
         try:
-            lock(self._fd, self._what, shared=self._shared, note=self._note)
+            lock(self._fd, self._what, shared=self._shared)
         except BaseException:
             os.close(self._fd)
             raise

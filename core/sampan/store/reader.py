@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.store import apply, confine, records, sidecar
 from sampan.store.decompress import Source
 from sampan.store.tar import TarReader
@@ -93,7 +92,7 @@ class Stack:
     def __call__(self) -> list[int]:
         if self._fds is None:
             send(self._channel, {"stack": True})
-            count = json.loads(self._channel.recv(MESSAGE))["count"]
+            count = jsontext.loads(self._channel.recv(MESSAGE))["count"]
             found: list[int] = []
             while len(found) < count:
                 _, fds, _, _ = socket.recv_fds(self._channel, 16, FDS)

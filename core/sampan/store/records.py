@@ -40,9 +40,9 @@ def exists(directory: int, key: str) -> bool:
 
 
 def write(directory: int, key: str, record: Mapping[str, Any], *, sync: bool) -> None:
-    import json
+    from sampan import jsontext
 
-    data = json.dumps(record, indent=1).encode() + b"\n"
+    data = jsontext.dumps(record).encode() + b"\n"
     files.write_atomic(directory, key + SUFFIX, data, sync=sync)
 
 
@@ -51,13 +51,12 @@ def read(directory: int, key: str) -> dict[str, Any]:
 
     FileNotFoundError: not unpacked. CorruptError: not what was written.
     """
-    import json
-
+    from sampan import jsontext
     from sampan.errors import CorruptError
 
     data = files.read(directory, key + SUFFIX)
     try:
-        record = json.loads(data)
+        record = jsontext.loads(data)
         if not isinstance(record, dict) or not isinstance(record["diff_id"], str):
             raise ValueError
     except (ValueError, KeyError):

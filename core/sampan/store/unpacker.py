@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -10,6 +9,7 @@ import socket
 import sys
 import threading
 
+from sampan import jsontext
 from sampan.errors import SampanError
 from sampan.store import records, unpack, wire
 
@@ -68,7 +68,7 @@ class Unpacker:
 
         span: (offset, size) of the blob within the file.  Raises what a layer before has failed with.
         """
-        message = json.dumps({"submit": index, "span": span}).encode()
+        message = jsontext.dumps({"submit": index, "span": span}).encode()
         with self._lock:
             while _ready(self._socket.fileno(), 0):
                 self._hear()
@@ -100,7 +100,7 @@ class Unpacker:
             data = b""
         if not data:
             raise SampanError("cannot unpack the image", "the process that unpacks it died")
-        message = json.loads(data)
+        message = jsontext.loads(data)
         if "error" in message:
             raise wire.revive(message["error"])
         if "done" in message:

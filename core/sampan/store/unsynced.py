@@ -22,15 +22,14 @@ PLACE = "unsynced"
 
 def begin(directory: int, keys: Sequence[str]) -> str:
     """Write down that these layers are going to be made; the marker's name."""
-    import json
-
+    from sampan import jsontext
     from sampan.linux.processes import boot_id
 
     place = files.open_directory(PLACE, dir_fd=directory, create=True)
     try:
         name = f"{os.getpid()}-{os.urandom(4).hex()}"
         marker = {"boot": boot_id(), "keys": list(keys)}
-        files.write_atomic(place, name, json.dumps(marker).encode())
+        files.write_atomic(place, name, jsontext.dumps(marker).encode())
     finally:
         os.close(place)
     return name
@@ -94,14 +93,13 @@ def any_lost(root_fd: int, driver: str) -> bool:
 
 def _foreign(place: int, name: str) -> list[str]:
     """The keys of a marker of another boot; of this boot none."""
-    import json
-
+    from sampan import jsontext
     from sampan.linux.processes import boot_id
 
     if name.startswith(files.TEMPORARY):
         return []
     try:
-        marker = json.loads(files.read(place, name))
+        marker = jsontext.loads(files.read(place, name))
         return [] if marker["boot"] == boot_id() else [str(key) for key in marker["keys"]]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return []

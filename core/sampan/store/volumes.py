@@ -7,10 +7,9 @@ their records say it.
 
 from __future__ import annotations
 
-import json
 import os
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import CorruptError, InUseError, NotFoundError, SampanError
 from sampan.model.volume import Volume
 from sampan.store.locks import FileLock
@@ -54,7 +53,7 @@ class VolumeStore:
             "anonymous": volume.anonymous,
         }
         try:
-            files.write_atomic(volume.fd, RECORD, json.dumps(record).encode(), sync=sync)
+            files.write_atomic(volume.fd, RECORD, jsontext.dumps(record).encode(), sync=sync)
             make(volume)
             os.rename(temporary, volume.name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             if sync:
@@ -99,7 +98,7 @@ class VolumeStore:
         except (FileNotFoundError, NotADirectoryError):
             raise _unknown(directory) from None
         try:
-            record = json.loads(files.read(fd, RECORD))
+            record = jsontext.loads(files.read(fd, RECORD))
             if not all(isinstance(record[key], str) for key in ("name", "driver", "created")):
                 raise TypeError("name, driver and created are texts")
             return Volume(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from sampan import errors
+from sampan import errors, jsontext
 from sampan.errors import SampanError, from_os_error
 
 TYPE_CHECKING = False
@@ -17,7 +15,7 @@ FDS = 200  # descriptors a message: SCM_MAX_FD is 253
 
 
 def send(channel: socket.socket, message: dict[str, Any]) -> None:
-    channel.send(json.dumps(message).encode())
+    channel.send(jsontext.dumps(message).encode())
 
 
 def describe(error: BaseException) -> list[Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 
+from sampan import jsontext
 from sampan.errors import SampanError, from_report, to_report
 from sampan.linux import sockets
 
@@ -27,11 +27,11 @@ def in_child(sock: sockets.Socket, action: Callable[[], object]) -> NoReturn:
 
 def tell(sock: sockets.Socket, error: BaseException) -> None:
     """Report an error over the socket."""
-    sockets.send(sock, json.dumps(to_report(error, "cannot make the container")).encode())
+    sockets.send(sock, jsontext.dumps(to_report(error, "cannot make the container")).encode())
 
 
 def told(data: bytes) -> SampanError:
-    return from_report(json.loads(data))
+    return from_report(jsontext.loads(data))
 
 
 def expect_executed(sock: sockets.Socket, pid: int) -> None:

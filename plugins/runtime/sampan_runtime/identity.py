@@ -12,6 +12,7 @@ import resource
 
 from sampan.errors import NotFoundError, SampanError
 from sampan.linux import capabilities, libc, seccomp, signals
+from sampan.model.capabilities import NUMBERS, mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ def become(process: dict[str, Any], program_filter: bytes | None) -> None:
     _set_limits(process.get("rlimits") or [])
     if process.get("oomScoreAdj") is not None:
         _set_oom_score(process["oomScoreAdj"])
-    sets = {
-        name: capabilities.mask(process["capabilities"][name]) for name in process["capabilities"]
-    }
+    sets = {name: mask(process["capabilities"][name]) for name in process["capabilities"]}
     capabilities.drop_bounding(sets["bounding"])
     capabilities.clear_ambient()
     user = process["user"]
@@ -50,7 +49,7 @@ def become(process: dict[str, Any], program_filter: bytes | None) -> None:
     os.umask(user.get("umask", 0o022))
     if process.get("noNewPrivileges"):
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
-    permitted = sets["permitted"] | 1 << capabilities.NUMBERS["CAP_SYS_ADMIN"]
+    permitted = sets["permitted"] | 1 << NUMBERS["CAP_SYS_ADMIN"]
     if program_filter:
         capabilities.set_sets(permitted, permitted, 0)
         seccomp.load_filter(program_filter)

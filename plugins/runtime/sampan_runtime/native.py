@@ -8,10 +8,9 @@ beside it.
 from __future__ import annotations
 
 import _blake2  # hashlib's import takes longer than the whole lookup
-import json
 import os
 
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import NotFoundError, SampanError
 from sampan.linux import libc, processes, seccomp, sockets, userns
 from sampan.model.contract import Probe, Process
@@ -43,7 +42,7 @@ class NativeRuntime:
     def create(self, container: str, bundle: str, io: Io) -> Process:
         """Make the container up to its program, which waits for `start`."""
         with open(f"{bundle}/config.json", "rb") as file:
-            spec = json.loads(file.read())
+            spec = jsontext.loads(file.read())
         program_filter = self._filter(spec)
         ours, theirs = sockets.pair()
         flags = libc.namespace_flags(
@@ -78,7 +77,7 @@ class NativeRuntime:
         profile: dict[str, Any] | None = linux.get("seccomp")
         if not profile:
             return None
-        digest = _blake2.blake2b(json.dumps(profile, sort_keys=True).encode(), digest_size=16)
+        digest = _blake2.blake2b(jsontext.dumps(profile, sort_keys=True).encode(), digest_size=16)
         name = f"seccomp-{digest.hexdigest()}.bpf"
         try:
             cache = files.open_directory("cache", dir_fd=self._context.root_fd, create=True)

@@ -9,10 +9,10 @@ to an id outside the map, and needs none of this.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
+from sampan import jsontext
 from sampan.linux import libc, mounts
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def restart(
         "path": sys.path,
         "filter": _memory(program_filter or b""),
     }
-    words = [path, "-I", "-S", "-c", _BOOT, str(_memory(json.dumps(document).encode()))]
+    words = [path, "-I", "-S", "-c", _BOOT, str(_memory(jsontext.dumps(document).encode()))]
     for fd in fds:
         os.set_inheritable(fd, True)
     libc.execveat(program, words, ["PATH=/usr/bin:/bin"])

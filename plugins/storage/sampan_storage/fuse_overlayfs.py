@@ -91,7 +91,7 @@ def _text(extents: Sequence[Extent]) -> str:
 
 
 def sampan_storage_driver(context: DriverContext) -> FuseOverlay:
-    return FuseOverlay(context.root_fd, context.options.get("program", ""))
+    return FuseOverlay(context.root_fd, context.idmap, context.options.get("program", ""))
 
 
 def sampan_probe(context: DriverContext) -> Probe:

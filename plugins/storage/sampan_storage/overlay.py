@@ -35,16 +35,16 @@ class Overlay:
 
     name = "overlay"
 
-    def __init__(self, root_fd: int, program: str = "") -> None:
+    def __init__(self, root_fd: int, idmap: IdMap, program: str = "") -> None:
         """program: a fuse-overlayfs for containers with another id map, or "" for the one of PATH."""
-        self._root, self._program = root_fd, program
+        self._root, self._idmap, self._program = root_fd, idmap, program
 
     @property
     def features(self) -> frozenset[str]:
         from sampan_storage import fuse_overlayfs
 
         mapped = {"mapped-owners"} if fuse_overlayfs.find(self._program) else set[str]()
-        return frozenset({"independent-layers"} | mapped)
+        return frozenset({"independent-layers", "removes-as-user"} | mapped)
 
     def prepare(
         self,
@@ -163,11 +163,9 @@ class Overlay:
         return layers.usage(self._root, key)
 
     def remove(self, key: str) -> None:
-        files.discard(self._root, key)
-        if any(files.is_abandoned(other) for other in os.listdir(self._root)):
-            from sampan_storage import layers
+        from sampan_storage import removal
 
-            layers.sweep(self._root)  # another remover was killed
+        removal.remove(self._root, key, self._idmap)
 
 
 def _lost(key: str) -> NotFoundError:
@@ -179,7 +177,7 @@ def _lost(key: str) -> NotFoundError:
 
 
 def sampan_storage_driver(context: DriverContext) -> Overlay:
-    return Overlay(context.root_fd, context.options.get("fuse_program", ""))
+    return Overlay(context.root_fd, context.idmap, context.options.get("fuse_program", ""))
 
 
 def sampan_probe(context: DriverContext) -> Probe:

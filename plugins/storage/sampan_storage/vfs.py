@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 
-from sampan import files
 from sampan.errors import NotFoundError
 from sampan.linux import userns
 
@@ -33,7 +32,7 @@ class Vfs:
     """The storage driver; see `sampan.drivers.StorageDriver`."""
 
     name = "vfs"
-    features = frozenset({"mapped-owners"})
+    features = frozenset({"mapped-owners", "removes-as-user"})
 
     def __init__(self, root_fd: int, idmap: IdMap, log: Callable[[str], None]) -> None:
         self._root, self._idmap, self._log = root_fd, idmap, log
@@ -121,10 +120,9 @@ class Vfs:
         return copies.usage(self._root, key)
 
     def remove(self, key: str) -> None:
-        files.discard(self._root, key)
-        from sampan_storage import layers
+        from sampan_storage import removal
 
-        layers.sweep(self._root)
+        removal.remove(self._root, key, self._idmap)
 
 
 def sampan_storage_driver(context: DriverContext) -> Vfs:
