@@ -141,7 +141,7 @@ class Links:
         """Remove the repository's directory with all that is in it."""
         top = _open(self._fd, REPOSITORIES, True)
         try:
-            files.discard(top, self._entry)
+            files.remove_tree(top, files.rename_away(top, self._entry))
             os.fsync(top)
         finally:
             os.close(top)
