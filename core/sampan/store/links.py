@@ -141,7 +141,9 @@ class Links:
         """Remove the repository's directory with all that is in it."""
         top = _open(self._fd, REPOSITORIES, True)
         try:
-            files.remove_tree(top, files.rename_away(top, self._entry))
+            doomed = files.rename_away(top, self._entry)
+            if doomed:
+                files.remove_tree(top, doomed)
             os.fsync(top)
         finally:
             os.close(top)
