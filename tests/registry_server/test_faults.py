@@ -262,3 +262,42 @@ def test_memory_does_not_grow_with_blobs(program: str, base: Path) -> None:
             status = Path(f"/proc/{pid}/status").read_text()
             peak = next(row for row in status.splitlines() if row.startswith("VmHWM"))
             assert int(peak.split()[1]) << 10 < MEMORY
+
+
+def test_a_full_disk(program: str, base: Path) -> None:
+    """The push is refused, what was received of it is gone, and the rest is served and can be removed."""
+    small = base / "small"
+    small.mkdir()
+    user = f"--map-user={os.getuid()} --map-group={os.getgid()}"
+    wrapper = base / "program"
+    wrapper.write_text(
+        f"#!/bin/sh\nexec unshare -rm sh -c 'mount -t tmpfs -o size=16m none {small} && mkdir {small}/run && "
+        f'chmod 700 {small}/run && exec unshare -U {user} {program} "$@"\' sh "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    served = Served(str(wrapper), base, "--workers", "2")
+    served.environment |= {"SAMPAN_ROOT": f"{small}/root", "SAMPAN_RUN_DIR": f"{small}/run"}
+    with served:
+        client = served.client()
+        first = os.urandom(6 << 20)
+        document = client.image("full/it", "x", first)
+        for _ in range(3):
+            much = os.urandom(12 << 20)
+            client = served.client()
+            answer = client("POST", f"/v2/full/it/blobs/uploads/?digest={digest(much)}", much)
+            assert (answer.status, answer.code) == (507, "UNSUPPORTED")
+            place = client("POST", "/v2/full/it/blobs/uploads/").headers["Location"]
+            assert served.client()("PATCH", place, much).status == 507
+            assert served.client()("GET", place).status == 404
+        client = served.client()
+        assert client("GET", "/v2/full/it/manifests/x").body == document
+        assert client("GET", f"/v2/full/it/blobs/{digest(first)}").body == first
+        assert client("DELETE", f"/v2/full/it/manifests/{digest(document)}").status == 202
+        assert client("DELETE", f"/v2/full/it/blobs/{digest(first)}").status == 202
+
+        def fits() -> bool:
+            return served.client()("POST", path, much).status == 201
+
+        path = f"/v2/full/it/blobs/uploads/?digest={digest(much)}"
+        eventually(fits)
+    assert "No space left on device" in served.errors()

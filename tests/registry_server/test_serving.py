@@ -234,3 +234,12 @@ def test_what_goes_wrong_is_told_to_the_log(program: str, base: Path) -> None:
         assert str(base) not in answer.body.decode()
         assert client("GET", "/v2/wrong/it/manifests/x").status == 200
     assert "Error: GET /v2/wrong/it/manifests/x: [Errno 13] Permission denied" in served.errors()
+
+
+def test_every_address_of_both_families(program: str, base: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with Served(program, base, "--insecure-listen", "--workers", "1", listen=":0") as served:
+        port = served.address.rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            assert Client(f"{host}:{port}")("GET", "/v2/").status == 200

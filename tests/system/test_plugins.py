@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -46,7 +47,7 @@ def third(venv: Path, fresh: Sampan) -> Iterator[Sampan]:
     fresh.program = ours
 
 
-@pytest.mark.parametrize("module", ["sampan_plain", "sampan_kept"])
+@pytest.mark.parametrize("module", ["sampan_plain", "sampan_kept", "sampan_moored"])
 def test_it_imports_only_the_contract(module: str) -> None:
     import ast
 
@@ -99,6 +100,14 @@ def test_a_volume_of_its_driver(third: Sampan) -> None:
         third.text("run", "--rm", "-v", "w:/w", BUSYBOX, "cat", "/w/greeting", "/w/more")
         == "hellomore"
     )
+
+
+def test_a_registry_of_its_server(third: Sampan) -> None:
+    digest = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+    words = ["registry", "serve", "--driver", "moored", "--listen", "here:1", "--htpasswd", digest]
+    assert third.text(*words) == "listening on here:1 with ['moored/it']"
+    rows = json.loads(third.text("registry", "ls", "--format", "json"))
+    assert [(row["Repository"], row["Tag"]) for row in rows] == [("moored/it", "x")]
 
 
 def test_it_is_listed_and_not_chosen(third: Sampan) -> None:

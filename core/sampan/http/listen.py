@@ -14,6 +14,7 @@ from sampan.errors import SampanError, UsageError, from_os_error
 BACKLOG = 512
 _AGAIN = 3.0  # seconds for workers of a server that was killed to notice it and let go of the port
 UNIX = "unix:"
+EVERYWHERE = "::"  # IPv4 addresses too
 
 
 def is_local(address: str) -> bool:
@@ -40,7 +41,7 @@ def split(address: str) -> tuple[str, int]:
         raise UsageError(
             f"cannot listen on {address!r}", "an IPv6 address stands in brackets", "[::1]:5000"
         )
-    return host or "::", int(port)
+    return host or EVERYWHERE, int(port)
 
 
 def listen(address: str) -> socket.socket:
@@ -49,13 +50,14 @@ def listen(address: str) -> socket.socket:
         if address.startswith(UNIX):
             return _listen_unix(address[len(UNIX) :])
         host, port = split(address)
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[
-            0
-        ]
+        if host == EVERYWHERE and not socket.has_dualstack_ipv6():
+            host = "0.0.0.0"
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, place = found[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != EVERYWHERE))
         _bind(listener, place)
         listener.listen(BACKLOG)
         return listener

@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 
 from sampan.http.connection import Connection
 
@@ -88,6 +89,8 @@ class Server:
                 self._lifeline
             )
             status = 0
+        except BaseException:
+            traceback.print_exc()  # a fault of ours; the parent tries again
         finally:
             os._exit(status)
 

@@ -7,6 +7,7 @@ a process that received the earlier bytes itself remembers their hash, and anoth
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -101,11 +102,16 @@ class Upload:
         self._close()
 
     def write(self, data: bytes | bytearray) -> None:
+        try:
+            files.write_all(self._fd, memoryview(data))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self.cancel()  # kept for resuming, it would keep the disk full
+            raise
         if self._hashed == self.offset:
             self._hash.update(data)
             self._hashed += len(data)
         self.offset += len(data)
-        files.write_all(self._fd, memoryview(data))
 
     def commit(self, digest: str) -> None:
         """Make it a blob of the repository, durably. CorruptError: the digest is another one; it is gone then."""
