@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from containermaker import add, directory, make_engine
 from sampan import files
 from sampan.engine import Engine, logs
-from sampan.engine.logfile import LOG, LogWriter, parse_record
+from sampan.engine.logfile import LOG, LogWriter, parse_record, stamp
 from sampan.engine.logread import Files
 from sampan.errors import NotFoundError, SampanError
 from sampan.linux import processes
@@ -57,14 +58,14 @@ def chosen(**more: Any) -> logs.Selection:
 
 def shown(engine: Engine, word: str, **more: Any) -> tuple[bytes, bytes]:
     """What `logs` writes to stdout and to stderr."""
-    names = more.pop("names", False)
+    names, follow = more.pop("names", False), more.pop("follow", False)
     ends = [os.pipe() for _ in range(2)]
     pid = os.fork()
     if pid == 0:
         for number, (_, write_end) in enumerate(ends, 1):
             os.dup2(write_end, number)
         try:
-            logs.show(engine, word, chosen(**more), follow=False, names=names)
+            logs.show(engine, word, chosen(**more), follow=follow, names=names)
         finally:
             os._exit(0)
     found = []
@@ -318,3 +319,43 @@ def test_a_writer_killed_while_it_rotates(tmp_path: Path) -> None:
         assert found == sorted(found) or before
         assert all(len(text) == 12 for text in found[:-1])
     os.close(directory)
+
+
+def times(place: Path, *rows: tuple[float, str]) -> None:
+    """Records of these seconds, in this order."""
+    with open(place / LOG, "a") as file:
+        for moment, text in rows:
+            file.write(f"{stamp(int(moment * 1e9))} stdout F {text}\n")
+
+
+def test_since_while_the_clock_is_set_back(tmp_path: Path) -> None:
+    """The order is that of the file: what was written after a record that counts, counts."""
+    engine = make_engine(tmp_path)
+    times(directory(engine, add(engine, "c")), (100, "a"), (5000, "b"), (1400, "c"), (1401, "d"))
+    assert shown(engine, "c", since=2000.0) == (b"b\nc\nd\n", b"")
+
+
+def test_a_follower_while_the_clock_is_set_back(tmp_path: Path) -> None:
+    """By an hour, before anything that --since lets through has been written."""
+    engine = make_engine(tmp_path)
+    place = directory(engine, add(engine, "c"))
+    now = time.time()
+    times(place, (now - 7200, "old"))
+    process = subprocess.Popen(["sleep", "100"])
+    started = processes.start_time(process.pid)
+    run = {"boot": processes.boot_id(), "pid": process.pid, "start_time": started, "monitor": process.pid,
+           "monitor_start_time": started, "started": "now", "restarts": 0}  # fmt: skip
+    (place / "run.json").write_text(json.dumps(run))
+
+    def go_on() -> None:
+        time.sleep(0.5)
+        times(place, (now - 3600, "new"), (now - 3599, "newer"))
+        time.sleep(0.5)
+        process.kill()
+        process.wait()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    out = shown(engine, "c", since=now - 60, follow=True)
+    thread.join()
+    assert out == (b"new\nnewer\n", b"")

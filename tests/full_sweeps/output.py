@@ -85,12 +85,15 @@ def _inside(program: str, registries_conf: str, seconds: str) -> None:
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=300m,mode=700", "tmpfs", str(root)], check=True
     )
-    image = f"host:{sys.executable}"
-    machine.text("run", "-d", "--name", "full", image, sys.executable, "-c", FULL, seconds)
-    told, show = "", "print(open('/dev/shm/told').read())"
+    machine.text("pull", "-q", BUSYBOX)
+    mounts = [f"--volume={path}:{path}:ro" for path in ("/usr", "/lib", "/lib64")]
+    command = [os.path.realpath(sys.executable), "-c", FULL, seconds]
+    machine.text("run", "-d", "--name", "full", *mounts, BUSYBOX, *command)
+    told = ""
     while not told:
         time.sleep(0.2)
-        told = machine("exec", "full", sys.executable, "-c", show).stdout.decode()
+        assert machine.text("ps", "-q"), machine.text("logs", "--tail", "5", "full")
+        told = machine("exec", "full", "cat", "/dev/shm/told").stdout.decode()
     longest, written = told.split()
     most = peak(monitor(machine, "full"))
     state = json.loads(machine.text("inspect", "full"))[0]["State"]

@@ -51,9 +51,9 @@ def run(machine: Machine, milliseconds: range, number: signal.Signals) -> tuple[
 
 
 def _starting(error: bytes) -> bool:
-    """Whether a traceback has the interpreter's own lines alone."""
+    """Whether a traceback has the interpreter's own lines alone (its start-up files among them)."""
     frames = [line for line in error.splitlines() if line.lstrip().startswith(b'File "')]
-    return bool(frames) and all(b'File "<frozen ' in line for line in frames)
+    return bool(frames) and not any(b"/sampan" in line for line in frames)
 
 
 def _gone(machine: Machine, point: str) -> None:

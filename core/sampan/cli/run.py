@@ -144,22 +144,28 @@ def run(
     from sampan.engine.create import create
 
     detach = values["detach"]
-    created = create(engine, image, chosen, sync=not (chosen["rm"] and not detach))
+    preserve = _preserved(chosen["preserve_fds"])
+    keys = parse_keys(values["detach_keys"])
+    attached = Attached(tty=chosen["tty"], stdin=chosen["stdin"] and not detach, detach_keys=keys)
+
+    def committing() -> None:  # a signal that ends this process now would leave the container
+        if not detach:
+            attached.forward_signals(spawned, proxy=values["sig_proxy"])
+
+    sync = detach or not chosen["rm"]
+    created = create(engine, image, chosen, sync=sync, committing=committing)
     container_id = created.record["id"]
     mark("container committed")
     write_file(values["cidfile"], container_id)
-    preserve = _preserved(chosen["preserve_fds"])
     if detach:
         pid = starting.start(engine, spawned, created.record, created.snapshot, preserve=preserve)
         _write_pids(values, pid, spawned.pid)
         print(container_id, flush=True)
         _tell_of_logout(engine, container_id)
         return 0
-    keys = parse_keys(values["detach_keys"])
     streams = container_words.streams(values["attach"]) or ["stdin", "stdout", "stderr"]
-    with Attached(tty=chosen["tty"], stdin=chosen["stdin"], detach_keys=keys) as attached:
+    with attached:
         attached.only(streams)
-        attached.forward_signals(spawned, proxy=values["sig_proxy"])
         pid = starting.start(
             engine,
             spawned,

@@ -86,6 +86,8 @@ class Attached:
             if size := terminal.size():
                 _quietly(spawned, {"kind": "resize", "rows": size[0], "columns": size[1]})
 
+        if self._signalled >= 0:
+            return
         self._signalled = signals.wakeup()
         if proxy:
             for number in PROXIED:

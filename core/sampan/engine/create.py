@@ -16,6 +16,7 @@ from sampan.store.containers import NameTakenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from sampan.engine import Engine
@@ -37,8 +38,17 @@ class Created:
         self.record, self.spec, self.snapshot = record, document, snapshot
 
 
-def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = True) -> Created:
+def create(
+    engine: Engine,
+    image: Image,
+    chosen: RunOptions,
+    *,
+    sync: bool = True,
+    committing: Callable[[], None] | None = None,
+) -> Created:
     """Commit a container. Nothing is left behind when it fails.
+
+    committing: called when all is made and what follows is there for all to see.
 
     A name that is ours to choose may be taken by somebody who creates at the same moment: then by another one.
     """
@@ -50,24 +60,36 @@ def create(engine: Engine, image: Image, chosen: RunOptions, *, sync: bool = Tru
     _check_platform(image)
     config: dict[str, Any] = image.config.get("config") or {}
     if not (chosen["mounts"] or chosen["volumes_from"] or config.get("Volumes")):
-        return _named(engine, image, chosen, sync)
+        return _named(engine, image, chosen, sync, committing)
     from sampan.engine.mounting import Settled
 
     with Settled(engine, image, chosen, sync=sync):
-        return _named(engine, image, chosen, sync)
+        return _named(engine, image, chosen, sync, committing)
 
 
-def _named(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
+def _named(
+    engine: Engine,
+    image: Image,
+    chosen: RunOptions,
+    sync: bool,
+    committing: Callable[[], None] | None,
+) -> Created:
     for _ in range(NAME_TRIES):
         try:
-            return _create(engine, image, chosen, sync)
+            return _create(engine, image, chosen, sync, committing)
         except NameTakenError:
             if chosen["name"]:
                 raise
     raise _no_name()
 
 
-def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Created:
+def _create(
+    engine: Engine,
+    image: Image,
+    chosen: RunOptions,
+    sync: bool,
+    committing: Callable[[], None] | None,
+) -> Created:
     from sampan.engine import events, hooks, unpack
 
     config: dict[str, Any] = image.config.get("config") or {}
@@ -128,15 +150,19 @@ def _create(engine: Engine, image: Image, chosen: RunOptions, sync: bool) -> Cre
         idmaps.copy_layers(engine, record, image)
         owners = idmaps.owners(engine, record)
     made: list[Snapshot] = []
+
+    def prepare() -> None:
+        made.append(unpack.snapshot(engine, image, key, record["storage"]["chain"], owners))
+        if committing:
+            committing()
+
     try:
         engine.containers.create(
             record,
             document,
             sync=sync,
             more=confided,
-            prepare=lambda: made.append(
-                unpack.snapshot(engine, image, key, record["storage"]["chain"], owners)
-            ),
+            prepare=prepare,
         )
     except BaseException:
         from sampan.engine.remove import remove_snapshots, snapshots_of

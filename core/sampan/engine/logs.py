@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 
 from sampan import files
 from sampan.engine import losses, warn
@@ -71,6 +72,7 @@ def show(
             writer.add(line)
         writer.flush()
         if follow and container.run:
+            writer.begun = writer.begun or selection.since <= stamp(time.time_ns())
             _follow(log, writer, _end_of(engine, container.id, container.run))
         log.close()
     finally:
@@ -90,6 +92,7 @@ class _Writer:
         self._pending: list[bytes] = []
         self._size, self._fd = 0, 1
         self._inside = {1: False, 2: False}
+        self.begun = not selection.since  # what follows is later, whatever the clock says of it
         self.damaged = 0
 
     def add(self, line: bytes) -> None:
@@ -100,9 +103,8 @@ class _Writer:
         moment, stream, text = parsed
         fd = 2 if stream == b"stderr" else 1
         selection = self._selection
-        if (selection.since and moment < selection.since) or (
-            selection.until and moment > selection.until
-        ):
+        self.begun = self.begun or moment >= selection.since
+        if not self.begun or (selection.until and moment > selection.until):
             return
         if not self._inside[fd]:
             if selection.timestamps:
