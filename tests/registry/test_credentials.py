@@ -49,6 +49,16 @@ def test_the_order_of_files(home: Path) -> None:
         assert found is not None and found.user == f"user{at}" and found.source == path
 
 
+def test_where_a_login_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert credentials.target() == str(home / "config/sampan/auth.json"), "there is no session"
+    (home / "run").mkdir()
+    assert credentials.target() == str(home / "run/containers/auth.json")
+    credentials.save("r.io", ANN, credentials.own())
+    assert credentials.target() == credentials.own()
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", "/named")
+    assert (credentials.target(), credentials.target("/other")) == ("/named", "/other")
+
+
 def test_a_file_that_is_named_is_the_only_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     credentials.save("r.io", ANN, credentials.own())
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(home / "other"))

@@ -308,6 +308,7 @@ def test_login_and_logout(sampan: Sampan, tmp_path: Path) -> None:
         done = sampan(*words, env=environment, input=input)
         return done.returncode, (done.stdout + done.stderr).decode()
 
+    (tmp_path / "run").mkdir()
     with registry_of(tmp_path, htpasswd(tmp_path)) as host:
         name = f"{host}/team/x:1"
         login = ("login", "-u", USER, "--password-stdin", host)
@@ -315,11 +316,11 @@ def test_login_and_logout(sampan: Sampan, tmp_path: Path) -> None:
             125,
             f'Error: logging into "{host}": invalid username/password\n',
         )
-        assert not (tmp_path / "sampan").exists()
+        assert not (tmp_path / "run/containers").exists()
         status, told = run("push", "-q", BUSYBOX, name)
         assert status == 125 and "unauthorized: authentication required" in told
         assert run(*login, input=f"{PASSWORD}\n".encode()) == (0, "Login Succeeded!\n")
-        assert os.stat(tmp_path / "sampan/auth.json").st_mode & 0o777 == 0o600
+        assert os.stat(tmp_path / "run/containers/auth.json").st_mode & 0o777 == 0o600
         assert run("push", "-q", BUSYBOX, name) == (0, "")
         assert run("login", "--get-login", host) == (0, f"{USER}\n")
         assert "Already logged in" in run("login", host)[1]

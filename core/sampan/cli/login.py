@@ -60,8 +60,7 @@ def main(words: list[str]) -> int:
     if given is held:
         print(f"Existing credentials are valid. Already logged in to {registry}")
         return 0
-    target = values["authfile"] or credentials.files()[0]
-    kept = credentials.save(registry, given, target)
+    kept = credentials.save(registry, given, credentials.target(values["authfile"] or ""))
     if not known:
         print(f"{registry} does not answer as a registry: not checked", file=sys.stderr)
     if values["verbose"]:

@@ -22,13 +22,15 @@ def main(words: list[str]) -> int:
         raise UsageError("--all takes no arguments")
     from sampan.registry import config, credentials
 
-    files = credentials.files(values["authfile"] or "")
+    # the two that `login` writes to; podman's and Docker's other files are theirs
+    files = credentials.files(values["authfile"] or "")[:2]
     if values["all"]:
-        credentials.erase_all(files[0])
+        for path in files:
+            credentials.erase_all(path)
         print("Removed login credentials for all registries")
         return 0
     registry = key_of(names[0] if names else default_registry(config.load()))
-    gone = credentials.erase(registry, files[0])
+    gone = any([credentials.erase(registry, path) for path in files])
     left = credentials.lookup(*split(registry), values["authfile"] or "")
     if not gone and left is None:
         raise NotFoundError(f"not logged into {registry}", exit_status=125)

@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sampan import files as disk
@@ -36,8 +36,23 @@ class Looked(NamedTuple):
     found: str
 
 
+def target(authfile: str = "") -> str:
+    """Where `login` keeps a credential: the file that is named, else sampan's own if there is one, else the
+    session's, which podman, skopeo and buildah read too and which ends with the session.
+    """
+    named = authfile or os.environ.get("REGISTRY_AUTH_FILE")
+    if named:
+        return named
+    run = os.environ.get("XDG_RUNTIME_DIR")
+    return session() if run and os.path.isdir(run) and not os.path.exists(own()) else own()
+
+
+def session() -> str:
+    run = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return f"{run}/containers/auth.json"
+
+
 def own() -> str:
-    """Where `login` keeps a credential unless a file is named."""
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return f"{config}/sampan/auth.json"
 
@@ -47,12 +62,11 @@ def files(authfile: str = "") -> list[str]:
     chosen = authfile or os.environ.get("REGISTRY_AUTH_FILE")
     if chosen:
         return [chosen]
-    run = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     docker = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
     return [
         own(),
-        f"{run}/containers/auth.json",
+        session(),
         f"{config}/containers/auth.json",
         f"{docker}/config.json",
     ]
@@ -205,9 +219,3 @@ def _credential(entry: Mapping[str, Any], source: str) -> Credential | None:
     if isinstance(user, str) and isinstance(password, str) and user:
         return Credential(user, password.rstrip("\0"), "", source)
     return None
-
-
-def known(paths: Sequence[str]) -> list[str]:
-    """The keys of all entries of these files."""
-    found = [key for path in paths for key in _table(read(path), "auths")]
-    return list(dict.fromkeys(found))
