@@ -69,7 +69,10 @@ def row(event: dict[str, Any]) -> dict[str, Any]:
         "Type": event["type"],
         "Attributes": attributes,
         "Action": event["status"],
-        "Actor": {"ID": event["id"], "Attributes": {**attributes, "name": event["name"]}},
+        "Actor": {
+            "ID": event["id"] or event["name"],
+            "Attributes": {**attributes, "name": event["name"]},
+        },
         "TimeNano": event["time"],
     }
     if "containerExitCode" in attributes:
@@ -90,7 +93,8 @@ def _line(event: dict[str, Any], *, full: bool) -> str:
     identity = event["id"] if full or len(event["id"]) != 64 else event["id"][:12]
     head = f"{_time(event)} {event['type']} {event['status']}"
     if event["type"] != "container":
-        return " ".join(dict.fromkeys(part for part in (head, identity, event["name"]) if part))
+        name = "" if event["type"] == "volume" and event["name"] == event["id"] else event["name"]
+        return " ".join(part for part in (head, identity, name) if part)
     attributes = {"image": "", "name": event["name"], **event["attributes"]}
     told = ", ".join(f"{key}={value}" for key, value in attributes.items())
     return f"{head} {identity} ({told})"

@@ -39,8 +39,8 @@ def main(words: list[str]) -> int:
     engine = make_engine()
     with show(values["quiet"]) as progress:
         loaded = load(engine, path, progress)
+    events.of_arrival(engine, "loadfromarchive", path)
     for one in loaded:
-        events.of_image(engine, one.image, "loadfromarchive", path)
         for name in one.names or [one.image.id]:
             print(f"Loaded image: {name}", flush=True)
     return 0

@@ -54,8 +54,8 @@ def main(words: list[str]) -> int:
             os.write(2, f"Error: {escape(str(error))}\n".encode(errors="backslashreplace"))
             failed = error.exit_status
             continue
+        events.of_arrival(engine, "pull", name)
         for image in images:
-            events.of_image(engine, image, "pull", name)
             print(image.id.removeprefix("sha256:"), flush=True)
     return failed
 

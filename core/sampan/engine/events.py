@@ -81,6 +81,11 @@ def of_image(engine: Engine, image: Image, status: str, name: str = "") -> None:
     emit(engine, "image", status, image.id.removeprefix("sha256:"), name or image.name)
 
 
+def of_arrival(engine: Engine, status: str, source: str) -> None:
+    """Images were pulled or loaded: Docker and podman tell from where, not which."""
+    emit(engine, "image", status, "", source)
+
+
 def of_container(
     engine: Engine, record: Record, status: str, more: dict[str, Any] | None = None
 ) -> None:

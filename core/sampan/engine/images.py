@@ -145,8 +145,8 @@ def _reference(image: Image, name: str) -> str:
 
 def tag(engine: Engine, name: str, targets: Sequence[str]) -> None:
     image = engine.images.resolve(name)
-    for target in [full_name(target) for target in targets]:
-        engine.images.tag(image, target)
+    for full, target in [(full_name(target), target) for target in targets]:
+        engine.images.tag(image, full)
         events.of_image(engine, image, "tag", target)
 
 
@@ -183,7 +183,16 @@ def remove(
 
 
 def _remove_one(engine: Engine, name: str, done: Removal, *, force: bool, by_all: bool) -> None:
-    image = find(engine, name)
+    try:
+        image = find(engine, name)
+    except UnknownImageError:
+        from sampan.store.lists import Lists
+
+        if by_all or not Lists(engine.root_fd).exists(full_name(name)):
+            raise
+        Lists(engine.root_fd).remove(full_name(name))
+        done.untagged.append(full_name(name))
+        return
     name_given = None if by_all else called(image, name)
     if name_given is not None and len(image.references) > 1:
         engine.images.untag(name_given)

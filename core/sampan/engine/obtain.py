@@ -54,5 +54,5 @@ def obtain(
         if where is not None:
             return pull_place(engine, where, platform=platform, progress=told)[0]
         image = pull(engine, name, platform=platform, policy=policy, access=access, progress=told)
-    events.of_image(engine, image, "pull", name)
+    events.of_arrival(engine, "pull", name)
     return image
