@@ -1,7 +1,8 @@
-"""F1: SIGKILL at a system call of pull, create, run, start, stop, rm and rmi, for as many calls as they make."""
+"""F1: SIGKILL at a system call of each verb, for as many calls as it makes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from full_sweeps.harness import Machine, spread, sweep
@@ -26,6 +27,11 @@ def _running(machine: Machine) -> None:
     machine.text("run", "-d", "--name", "prize", BUSYBOX, "sleep", "100")
 
 
+def _saved(machine: Machine) -> None:
+    machine.text("save", "-q", "-o", f"{machine.base}/in.tar", BUSYBOX)
+    machine.text("rmi", "-f", BUSYBOX)
+
+
 VERBS: dict[str, tuple[Setup, tuple[str, ...]]] = {
     "pull": (_no_image, ("pull", "-q", BUSYBOX)),
     "create": (_nothing, ("create", "--name", "prize", BUSYBOX, "true")),
@@ -37,12 +43,15 @@ VERBS: dict[str, tuple[Setup, tuple[str, ...]]] = {
     "rm": (_created, ("rm", "prize")),
     "rm -f": (_running, ("rm", "-f", "prize")),
     "rmi": (_nothing, ("rmi", BUSYBOX)),
+    "save": (_nothing, ("save", "-q", "-o", "{base}/out.tar", BUSYBOX)),
+    "load": (_saved, ("load", "-q", "-i", "{base}/in.tar")),
 }
 
 
 def run(machine: Machine, verb: str, size: int) -> tuple[int, list[str]]:
     """(points tried, failures)."""
     setup, words = VERBS[verb]
+    words = tuple(word.format(base=machine.base) for word in words)
     machine.text("pull", "-q", BUSYBOX)
     setup(machine)
     counts = machine.counts(*words)
@@ -63,6 +72,8 @@ def run(machine: Machine, verb: str, size: int) -> tuple[int, list[str]]:
         if machine("pull", "-q", BUSYBOX).returncode:
             raise AssertionError(f"{point}: pull fails")
         machine.clean(point)
+        left = set(os.listdir(machine.base)) - {"root", "run", "trace", "in.tar", "out.tar"}
+        assert not left, f"{point}: {left}"
 
     points = spread(counts, size)
     return len(points), sweep(points, one)

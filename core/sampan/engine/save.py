@@ -109,10 +109,11 @@ def whole_file(path: str, fill: Callable[[int], object]) -> None:
         raise SampanError(f"cannot write {path}", error.strerror or "") from None
     temporary = files.temporary_name()
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o666, dir_fd=folder)
+        fd = _nameless(folder, temporary)
         try:
             fill(fd)
+            if not os.fstat(fd).st_nlink:
+                os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=folder, follow_symlinks=True)
         finally:
             os.close(fd)
         os.rename(temporary, base, src_dir_fd=folder, dst_dir_fd=folder)
@@ -121,6 +122,15 @@ def whole_file(path: str, fill: Callable[[int], object]) -> None:
     finally:
         files.unlink(folder, temporary)
         os.close(folder)
+
+
+def _nameless(folder: int, name: str) -> int:
+    """A new file that leaves nothing behind when its writer is killed; where that cannot be had, a named one."""
+    try:
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except OSError:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(name, flags, 0o666, dir_fd=folder)
 
 
 def directory(path: str) -> Directory:
