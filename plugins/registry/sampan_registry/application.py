@@ -103,8 +103,7 @@ class Application:
         if request.path in ("/v2/", "/v2"):
             return document({})
         if request.path == "/v2/_catalog":
-            call = Call(request, self._host, self._host.repository("catalog"), self._options, ())
-            found, headers = manifests.page(call, self._host.names(), "/v2/_catalog")
+            found, headers = manifests.page(request, self._host.names(), "/v2/_catalog")
             return document({"repositories": found}, headers=headers)
         for pattern, actions in ROUTES:
             if match := pattern.fullmatch(request.path):
@@ -125,7 +124,7 @@ class Application:
             repository = self._host.repository(name)
         except UsageError as error:
             raise RefusedError(400, "NAME_INVALID", str(error)) from None
-        call = Call(request, self._host, repository, self._options, words)
+        call = Call(request, repository, self._options, words)
         response = actions[request.method](call)
         if call.changed:
             self._changed()
