@@ -32,9 +32,8 @@ class Htpasswd:
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         self._stamp: tuple[int, int, int] | None = None
         self._hashes: dict[str, bytes] = {}
-        self._nobodys = (
-            b""  # checked for an unknown name, which so takes as long as a wrong password
-        )
+        # Checked for an unknown name, which so takes as long as a wrong password.
+        self._nobodys = b""
         self._refresh()
 
     def admits(self, authorization: str) -> bool:
@@ -48,7 +47,8 @@ class Htpasswd:
         except ValueError:
             return False
         self._refresh()
-        # Only a keyed digest is kept, and looked up by it: no comparison tells of a password.
+        # Only a keyed digest is kept, and looked up by it: no comparison tells of a password.  Each reading of
+        # the file has a key of its own, so what is checked against an earlier one is not remembered for this.
         seen = hmac.digest(self._key, name + b":" + password, "sha256")
         with self._lock:
             if self._known.get(seen, 0.0) > time.monotonic():
@@ -82,6 +82,7 @@ class Htpasswd:
         nobodys = bcrypt.hashpw(os.urandom(16), bcrypt.gensalt(cost))
         with self._lock:
             self._hashes, self._nobodys, self._stamp = hashes, nobodys, stamp
+            self._key = os.urandom(32)
             self._known.clear()
 
 
