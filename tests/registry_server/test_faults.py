@@ -25,7 +25,7 @@ def persistent(action: Callable[[], T]) -> T:
     for attempt in range(20):
         try:
             return action()
-        except (OSError, http.client.HTTPException, AssertionError):
+        except (OSError, http.client.HTTPException):
             if attempt == 19:
                 raise
             time.sleep(0.05)

@@ -79,7 +79,7 @@ def test_an_upload_that_is_none(client: Client, upload: str) -> None:
     assert answer.status == 404
 
 
-HEAD = b"POST /v2/hostile/it/blobs/uploads/ HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /v2/hostile/it/blobs/uploads/ HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,20 @@ HEAD = b"POST /v2/hostile/it/blobs/uploads/ HTTP/1.1\r\nHost: x\r\n"
         (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
         (HEAD + b"Bad Header: 1\r\n\r\n", 400),
         (HEAD + b"X: a\x00b\r\n\r\n", 400),
-        (HEAD + b" folded: 1\r\n\r\n", 202),
+        (HEAD + b"X: a\r\n folded: 1\r\n\r\n", 202),
         (HEAD + b"X: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (HEAD + b"X: " + b"a" * 2_000_000 + b"\r\n\r\n", 431),
         (HEAD + b"".join(b"X-%d: 1\r\n" % n for n in range(200)) + b"\r\n", 431),
         (b"POST " + b"/" * 20_000 + b" HTTP/1.1\r\n\r\n", 431),
         (b"GET /v2/ HTTP/1.1\r\n\r\n", 400),  # without Host
         (b"GET /v2/ HTTP/1.0\r\n\r\n", 200),
-        (b"GET /v2/ HTTP/2.0\r\nHost: x\r\n\r\n", 505),
-        (b"GET http://elsewhere/v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
-        (b"GET /v2/%ff%fe/tags/list HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /v2/\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
-        (b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
-        (b"GET /v2/?" + b"a=b&" * 500 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /v2/ HTTP/2.0\r\nHost: localhost\r\n\r\n", 505),
+        (b"GET http://elsewhere/v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 200),
+        (b"GET /v2/%ff%fe/tags/list HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /v2/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
+        (b"GET /v2/?" + b"a=b&" * 500 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(100) + b"\r\n\r\n", 400),
         (b"\r\n\r\n", 400),
     ],
@@ -120,7 +120,7 @@ def test_what_is_not_http(served: Served, data: bytes, status: int) -> None:
 
 
 def test_a_second_request_hidden_in_the_first_is_not_answered(served: Served) -> None:
-    hidden = b"GET /v2/_catalog HTTP/1.1\r\nHost: x\r\n\r\n"
+    hidden = b"GET /v2/_catalog HTTP/1.1\r\nHost: localhost\r\n\r\n"
     head = HEAD + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % (
         len(hidden) + 5
     )
@@ -130,7 +130,9 @@ def test_a_second_request_hidden_in_the_first_is_not_answered(served: Served) ->
 
 def test_bodies_that_end_early_leave_nothing(served: Served) -> None:
     data = os.urandom(1000)
-    head = f"POST /v2/hostile/cut/blobs/uploads/?digest={digest(data)} HTTP/1.1\r\nHost: x\r\n"
+    head = (
+        f"POST /v2/hostile/cut/blobs/uploads/?digest={digest(data)} HTTP/1.1\r\nHost: localhost\r\n"
+    )
     for way in (
         b"Content-Length: 2000\r\n\r\n" + data,
         b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n" + data,
@@ -147,7 +149,7 @@ def test_100_continue_is_said_where_the_body_is_wanted(served: Served) -> None:
     data = os.urandom(1000)
     host, _, port = served.address.rpartition(":")
     head = (
-        "POST /v2/hostile/expect/blobs/uploads/?digest={} HTTP/1.1\r\nHost: x\r\n"
+        "POST /v2/hostile/expect/blobs/uploads/?digest={} HTTP/1.1\r\nHost: localhost\r\n"
         "Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
     )
     with socket.create_connection((host, int(port)), timeout=5) as sock:
@@ -199,3 +201,18 @@ def test_blobs_beyond_the_limit(program: str, base: Path) -> None:
         answer = client("PATCH", begun, iter([b"z" * 60_000, b"z" * 60_000]))
         assert answer.status == 413
         assert client("GET", begun).status == 404, "what was received is gone"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("LOCALHOST:5000", 200), ("127.0.0.1:1", 200), ("127.9.9.9", 200), ("[::1]:5000", 200),
+     ("::1", 421), ("evil.example:5000", 421), ("localhost.evil.example", 421), ("127.0.0.1.evil.example", 421),
+     ("192.0.2.1", 421), ("[::2]", 421), ("", 421), ("127.1", 421)],
+)  # fmt: skip
+def test_a_name_that_points_here_is_not_enough(
+    served: Served, client: Client, host: str, status: int
+) -> None:
+    answer = client("GET", "/v2/_catalog", Host=host)
+    assert answer.status == status
+    if status == 421:
+        assert answer.code == "DENIED"

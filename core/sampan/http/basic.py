@@ -19,8 +19,6 @@ SECONDS = 60.0  # for so long
 _AT_ONCE = 2  # hashes are slow on purpose: more at once would starve the transfers
 _WIDEST = 72  # bytes of a password that bcrypt reads
 _COSTS = range(4, 17)
-# Of nobody's password: an unknown name takes as long as a wrong password.
-_NOBODY = b"$2b$10$abcdefghijklmnopqrstuuo8Wx.vBPQ7xQ3fLnHQHYI7nK3xJtVZK"
 
 
 class Htpasswd:
@@ -32,8 +30,10 @@ class Htpasswd:
         self._known: dict[bytes, float] = {}
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
-        self._stamp = (0, 0, 0)
+        self._stamp: tuple[int, int, int] | None = None
         self._hashes: dict[str, bytes] = {}
+        # Checked for an unknown name, which so takes as long as a wrong password.
+        self._nobodys = b""
         self._refresh()
 
     def admits(self, authorization: str) -> bool:
@@ -47,15 +47,16 @@ class Htpasswd:
         except ValueError:
             return False
         self._refresh()
-        # Only a keyed digest is kept, and looked up by it: no comparison tells of a password.
+        # Only a keyed digest is kept, and looked up by it: no comparison tells of a password.  Each reading of
+        # the file has a key of its own, so what is checked against an earlier one is not remembered for this.
         seen = hmac.digest(self._key, name + b":" + password, "sha256")
         with self._lock:
             if self._known.get(seen, 0.0) > time.monotonic():
                 return True
-        hashed = self._hashes.get(user, _NOBODY)
+        hashed = self._hashes.get(user)
         with self._slots:
-            right = bcrypt.checkpw(password[:_WIDEST], hashed) and hashed is not _NOBODY
-        if not (colon and right):
+            right = bcrypt.checkpw(password[:_WIDEST], hashed or self._nobodys)
+        if not (colon and right and hashed):
             return False
         with self._lock:
             if len(self._known) >= KNOWN:
@@ -77,8 +78,11 @@ class Htpasswd:
         except OSError as error:
             raise SampanError(f"cannot read {self._path}", error.strerror or str(error)) from None
         hashes = parse(data.decode(errors="replace"), self._path)
+        cost = max((int(hashed.split(b"$")[2]) for hashed in hashes.values()), default=_COSTS[0])
+        nobodys = bcrypt.hashpw(os.urandom(16), bcrypt.gensalt(cost))
         with self._lock:
-            self._hashes, self._stamp = hashes, stamp
+            self._hashes, self._nobodys, self._stamp = hashes, nobodys, stamp
+            self._key = os.urandom(32)
             self._known.clear()
 
 

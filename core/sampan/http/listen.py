@@ -19,15 +19,25 @@ EVERYWHERE = "::"  # IPv4 addresses too
 
 def is_local(address: str) -> bool:
     """Whether only this machine can connect: a unix socket, or a loopback address."""
-    if address.startswith(UNIX):
-        return True
-    host, _ = split(address)
+    return address.startswith(UNIX) or is_loopback(split(address)[0])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address can be no other machine's, whoever answers for names."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def names_loopback(header: str) -> bool:
+    """Whether a Host header (HOST or HOST:PORT) names this machine by itself."""
+    host = header.strip().lower()
+    if host.startswith("["):  # an IPv6 address
+        return is_loopback(host[1:].partition("]")[0])
+    return is_loopback(host.partition(":")[0])
 
 
 def split(address: str) -> tuple[str, int]:

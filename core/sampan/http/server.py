@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sampan.http.connection import Handler
 
 GRACE = 10.0  # seconds that requests have to finish when the server ends
-_BREATH = 0.5  # seconds before a worker that did not live that long is replaced
+_BREATH = 0.5  # seconds before workers that did not live that long are replaced
 _PAUSE = 0.05  # seconds before a worker that can take no connection looks again
 _STACK = 512 << 10
 _DESCRIPTORS = 1 << 16
@@ -69,9 +69,10 @@ class Server:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _replace(self, children: dict[int, float]) -> None:
-        for pid in _reaped(children):
-            if time.monotonic() - children.pop(pid) < _BREATH:
-                time.sleep(_BREATH)
+        begun = [children.pop(pid) for pid in _reaped(children)]
+        if any(time.monotonic() - one < _BREATH for one in begun):
+            time.sleep(_BREATH)
+        for _ in begun:
             self._fork(children)
 
     def _fork(self, children: dict[int, float]) -> None:

@@ -126,10 +126,7 @@ class Upload:
             )
         with leases.Lease(self._blobs.root_fd) as lease:
             lease.add(digest)
-            if self._blobs.has(digest):
-                files.unlink(self._directory, self._name)
-            else:
-                self._place(digest)
+            self._place(digest)
             self._ended = True
             self._links.put(BLOBS, digest.removeprefix("sha256:"), {})
 
@@ -139,12 +136,15 @@ class Upload:
         self._ended = True
 
     def _place(self, digest: str) -> None:
-        os.fsync(self._fd)
         blobs = self._blobs.directory()
         try:
-            name = digest.removeprefix("sha256:")
-            os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=blobs)
-            os.fsync(blobs)
+            if self._blobs.has(digest):
+                files.unlink(self._directory, self._name)
+            else:
+                os.fsync(self._fd)
+                name = digest.removeprefix("sha256:")
+                os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=blobs)
+            os.fsync(blobs)  # also of what another process has just put there
         finally:
             os.close(blobs)
 

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sampan.drivers import RegistryHost, RegistryRepository, ServeRequest
+    from sampan.drivers import RegistryRepository, ServeRequest
     from sampan.http.connection import Request
 
 JSON = "application/json"
@@ -36,17 +36,16 @@ class RefusedError(Exception):
 class Call:
     """A request for one repository. words: what the path had beside the repository's name."""
 
-    __slots__ = ("changed", "host", "options", "repository", "request", "words")
+    __slots__ = ("changed", "options", "repository", "request", "words")
 
     def __init__(
         self,
         request: Request,
-        host: RegistryHost,
         repository: RegistryRepository,
         options: ServeRequest,
         words: tuple[str, ...],
     ) -> None:
-        self.request, self.host, self.repository = request, host, repository
+        self.request, self.repository = request, repository
         self.options, self.words = options, words
         self.changed = False  # whether there may be space to be given back
 
@@ -77,9 +76,9 @@ def checked_digest(text: str, unknown: str = "") -> str:
     raise RefusedError(404 if unknown else 400, unknown or "DIGEST_INVALID", why)
 
 
-def count(call: Call, name: str) -> int | None:
+def count(request: Request, name: str) -> int | None:
     """A query parameter that is a number of rows."""
-    text = call.request.parameter(name)
+    text = request.parameter(name)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > 9:

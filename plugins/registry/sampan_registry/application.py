@@ -8,6 +8,7 @@ import time
 
 from sampan.errors import SampanError, UsageError
 from sampan.http.connection import GoneError, Response
+from sampan.http.listen import UNIX, names_loopback
 from sampan_registry import blobs, manifests
 from sampan_registry.answers import Call, RefusedError, document
 
@@ -62,6 +63,10 @@ class Application:
     ) -> None:
         self._host, self._options, self._users = host, options, users
         self._changed = changed
+        # A web page may have a name of its own point here, and its reader's browser would let it read the answers.
+        self._guarded_names = (
+            users is None and not options.insecure and not options.listen.startswith(UNIX)
+        )
 
     def __call__(self, request: Request) -> Response:
         begun = time.monotonic()
@@ -103,8 +108,7 @@ class Application:
         if request.path in ("/v2/", "/v2"):
             return document({})
         if request.path == "/v2/_catalog":
-            call = Call(request, self._host, self._host.repository("catalog"), self._options, ())
-            found, headers = manifests.page(call, self._host.names(), "/v2/_catalog")
+            found, headers = manifests.page(request, self._host.names(), "/v2/_catalog")
             return document({"repositories": found}, headers=headers)
         for pattern, actions in ROUTES:
             if match := pattern.fullmatch(request.path):
@@ -125,13 +129,18 @@ class Application:
             repository = self._host.repository(name)
         except UsageError as error:
             raise RefusedError(400, "NAME_INVALID", str(error)) from None
-        call = Call(request, self._host, repository, self._options, words)
+        call = Call(request, repository, self._options, words)
         response = actions[request.method](call)
         if call.changed:
             self._changed()
         return response
 
     def _admit(self, request: Request) -> None:
+        if self._guarded_names and not names_loopback(request.headers.get("host", "localhost")):
+            why = (
+                "without --htpasswd this registry answers to localhost and loopback addresses alone"
+            )
+            raise RefusedError(421, "DENIED", why)
         if self._users is None or self._users.admits(request.headers.get("authorization", "")):
             return
         challenge = {"WWW-Authenticate": 'Basic realm="sampan"'}

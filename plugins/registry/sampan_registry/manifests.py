@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from sampan.http.connection import Request
     from sampan_registry.answers import Call
 
 TAGS_LIMIT = 10  # in one request
@@ -86,13 +87,13 @@ def tags(call: Call) -> Response:
     repository = call.repository
     if not repository.exists():
         raise RefusedError(404, "NAME_UNKNOWN", f"there is no repository {repository.name}")
-    found, headers = page(call, repository.tags(), f"/v2/{repository.name}/tags/list")
+    found, headers = page(call.request, repository.tags(), f"/v2/{repository.name}/tags/list")
     return document({"name": repository.name, "tags": found}, headers=headers)
 
 
-def page(call: Call, rows: list[str], path: str) -> tuple[Sequence[str], dict[str, str]]:
+def page(request: Request, rows: list[str], path: str) -> tuple[Sequence[str], dict[str, str]]:
     """The sorted rows after `last`, at most `n`, and a Link header where there are more."""
-    last, wanted = call.request.parameter("last"), count(call, "n")
+    last, wanted = request.parameter("last"), count(request, "n")
     if last is not None:
         rows = [row for row in rows if row > last]
     limit = ROWS_LIMIT if wanted is None else min(wanted, ROWS_LIMIT)
