@@ -135,7 +135,7 @@ class Supervisor:
         self._note_run(process, started)
         self.runtime.start(self.record["id"])
         if self.options["pid"]:  # how what it has left will be known
-            self._mount_namespace = os.stat(f"/proc/{process.pid}/ns/mnt").st_ino
+            self._mount_namespace = processes.namespace(process.pid, "mnt")
         turn = Turn(process, streams, self._master)
         if self.options["timeout"]:
             turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
