@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from system_tools import BUSYBOX, Sampan, ended, until
+from system_tools import BUSYBOX, DEBIAN, Sampan, ended, until
 
 
 def test_a_file_survives_stop_and_start(sampan: Sampan) -> None:
@@ -298,3 +298,21 @@ def test_a_stopped_holder_of_a_lock_is_named(sampan: Sampan) -> None:
     out, error = waiting.communicate(timeout=20)
     assert (waiting.returncode, error) == (0, b"") and len(out.strip()) == 64
     sampan.text("rm", "c", "first")
+
+
+def test_a_container_that_is_being_read_cannot_be_started(sampan: Sampan) -> None:
+    """The reader has its root mounted; a second mount would not see the same."""
+    sampan.text("create", "--name", "c", DEBIAN, "sleep", "100")
+    reader = sampan.spawn("export", "c", stdout=subprocess.PIPE)
+    assert reader.stdout and reader.stdout.read(1 << 16)
+    try:
+        result = sampan("start", "c")
+        told = result.stderr.decode()
+        assert result.returncode == 125 and "reads its file system" in told, told
+        assert sampan("diff", "c").returncode == 0, "others may read it, too"
+    finally:
+        reader.kill()
+        reader.communicate()
+    assert until(lambda: sampan("start", "c").returncode == 0)
+    assert sampan.text("exec", "c", "echo", "works") == "works"
+    sampan.text("rm", "-f", "-t", "0", "c")

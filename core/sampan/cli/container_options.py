@@ -8,7 +8,7 @@ from sampan.cli import container_words as words
 from sampan.cli import limit_options, refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
 from sampan.errors import UsageError
-from sampan.model import isolation, names, options, restart, sizes
+from sampan.model import isolation, names, options, sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def build(
     environment = options.environment(values["env"], values["env_file"], os.environ)
     uts = isolation.parse("uts", values["uts"])
     isolation.check_hostname(values["hostname"] or "", uts)
-    policy, most = restart.parse(values["restart"] or "no")
+    policy, most = words.restart(values["restart"])
     if policy != "no" and values["rm"]:
         raise UsageError("--rm and --restart", "a container that is removed cannot be restarted")
     if values["env_host"]:

@@ -192,6 +192,15 @@ def log_options(words: list[str]) -> dict[str, str]:
     return chosen
 
 
+def restart(word: str | None) -> tuple[str, int]:
+    """The restart policy, and how often at most."""
+    if not word:
+        return "no", 0
+    from sampan.model.restart import parse
+
+    return parse(word)
+
+
 def secrets(words: list[str]) -> Secrets:
     """The secrets of --secret; no two of them in one place."""
     if not words:

@@ -39,7 +39,6 @@ VERB = Verb(
     ],
     maximum=0,
 )
-POLICIES = ("always", "no", "none", "on-failure", "unless-stopped")
 COLUMNS = [
     ("CONTAINER ID", "ID"),
     ("IMAGE", "Image"),
@@ -214,9 +213,12 @@ def _matches(container: Container, key: str, value: str, everyone: list[Containe
     if key == "health":
         return (container.health or "none") == value
     if key == "restart-policy":
-        if value not in POLICIES:
+        from sampan.model.restart import POLICIES
+
+        policy = {"none": "no"}.get(value, value)
+        if policy not in POLICIES:
             raise UsageError(f"{value} invalid restart policy")
-        return container.record["options"]["restart"] == {"none": "no"}.get(value, value)
+        return container.record["options"]["restart"] == policy
     if key == "should-start-on-boot":
         from sampan.model.restart import after_boot
 

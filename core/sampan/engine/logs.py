@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 
 from sampan import files
@@ -149,11 +148,7 @@ def _end_of(engine: Engine, container_id: str, run: Run) -> Callable[[], bool]:
 
 
 def _gone(pidfd: int | None, seconds: float) -> bool:
-    if pidfd is None:
-        return True
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(int(seconds * 1000)))
+    return pidfd is None or processes.ended(pidfd, seconds)
 
 
 def _recorded(engine: Engine, container_id: str, started: str) -> bool:

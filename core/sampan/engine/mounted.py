@@ -13,6 +13,7 @@ import fcntl
 import os
 import signal
 import sys
+import time
 
 from sampan import files, jsontext
 from sampan.engine import idmaps
@@ -170,8 +171,32 @@ def container(engine: Engine, found: Container, produce: Callable[[int, int], ob
         return _running(engine, found, produce)
     from sampan.engine.run import prepare_again
 
+    held = hold(engine, found)
     snapshot = prepare_again(engine, found.record)
-    return snapshots(engine, [snapshot], lambda roots, out: produce(roots[0], out))
+    reading = snapshots(engine, [snapshot], lambda roots, out: produce(roots[0], out))
+    os.close(held)
+    return reading
+
+
+def hold(engine: Engine, found: Container) -> int:
+    """Keep a container that does not run from being started: a descriptor of its directory, locked.
+
+    A child that is forked now has the lock, too, for as long as it lives.
+    """
+    from sampan.store import locks
+
+    fd = engine.containers.open(found.id)
+    until = time.monotonic() + locks.TIMEOUT
+    while not locks.try_lock(fd, shared=True):  # its monitor has it, from before it mounts the root
+        if engine.containers.load(found.id).live or time.monotonic() > until:
+            os.close(fd)
+            raise InUseError(
+                f"cannot read the file system of container {found.name}",
+                "it has just been started",
+                "try again",
+            )
+        time.sleep(0.01)
+    return fd
 
 
 def _running(engine: Engine, found: Container, produce: Callable[[int, int], object]) -> Reading:

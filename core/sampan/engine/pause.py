@@ -88,7 +88,7 @@ def end_stop(container: Container) -> None:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
-        if _is_inside(str(pid), scope(container)):
+        if _is_inside(pid, scope(container)):
             processes.send_signal(fd, signal.SIGCONT)
         os.close(fd)
 
@@ -96,34 +96,34 @@ def end_stop(container: Container) -> None:
 def pids(container: Container) -> list[int]:
     """The processes of a live container, as the host numbers them; in a child that may look at them."""
     wanted = scope(container)
-    return [pid for pid in processes.every() if _is_inside(str(pid), wanted)]
+    return [pid for pid in processes.every() if _is_inside(pid, wanted)]
 
 
 def scope(container: Container) -> tuple[str, int]:
     """What tells the container's processes from others: their pid namespace, or their mounts if that is shared."""
     assert container.run is not None
     kind = "mnt" if container.record["options"]["pid"] else "pid"
-    return kind, os.stat(f"/proc/{container.run['pid']}/ns/{kind}").st_ino
+    return kind, processes.namespace(container.run["pid"], kind)
 
 
 def _stop(namespace: tuple[str, int], stopped: dict[int, int]) -> None:
     """SIGSTOP to every process of the container; new ones may appear while we look."""
     for _ in range(ROUNDS):
         new = 0
-        for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) not in stopped and _is_inside(name, namespace):
+        for pid in processes.every():
+            if pid not in stopped and _is_inside(pid, namespace):
                 try:
-                    fd = os.pidfd_open(int(name))
+                    fd = os.pidfd_open(pid)
                 except ProcessLookupError:
                     continue
-                if not _is_inside(name, namespace):  # the number went to another one
+                if not _is_inside(pid, namespace):  # the number went to another one
                     os.close(fd)
                     continue
-                if _stands(name):  # somebody else has stopped it, and will go on with it
+                if _stands(pid):  # somebody else has stopped it, and will go on with it
                     os.close(fd)
                     continue
                 processes.send_signal(fd, signal.SIGSTOP)
-                stopped[int(name)] = fd
+                stopped[pid] = fd
                 new += 1
         if not new:
             return
@@ -132,17 +132,11 @@ def _stop(namespace: tuple[str, int], stopped: dict[int, int]) -> None:
     )
 
 
-def _is_inside(name: str, wanted: tuple[str, int]) -> bool:
+def _is_inside(pid: int, wanted: tuple[str, int]) -> bool:
     kind, inode = wanted
-    try:
-        return os.stat(f"/proc/{name}/ns/{kind}").st_ino == inode
-    except OSError:
-        return False
+    return inode != 0 and processes.namespace(pid, kind) == inode
 
 
-def _stands(name: str) -> bool:
-    try:
-        with open(f"/proc/{name}/stat", "rb") as file:
-            return file.read(4096).rpartition(b")")[2].split()[:1] == [b"T"]
-    except OSError:
-        return True  # it has just ended
+def _stands(pid: int) -> bool:
+    """Whether it is stopped, or has just ended."""
+    return processes.stat(pid)[:1] in ([b"T"], [])

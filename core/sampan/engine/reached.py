@@ -43,6 +43,7 @@ def inside(
     from sampan.engine.mounting import prepare
     from sampan.engine.run import prepare_again
 
+    held = mounted.hold(engine, container)
     snapshot = prepare_again(engine, container.record)
     images = prepare(engine, container.record)
 
@@ -52,7 +53,9 @@ def inside(
         _furnish(here, container.record, path, roots[0], images)
         produce(roots[0], out)
 
-    return mounted.snapshots(engine, [snapshot], furnished)
+    reading = mounted.snapshots(engine, [snapshot], furnished)
+    os.close(held)
+    return reading
 
 
 def _running(container: Container, produce: Callable[[int, int], object]) -> mounted.Reading:

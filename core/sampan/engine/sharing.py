@@ -70,7 +70,7 @@ def respawn(engine: Engine, spawned: Spawned, options: RunOptions) -> Spawned:
     from sampan.engine.spawn import spawn
 
     found = list(donors(engine, options).values())
-    homes = {os.stat(f"/proc/{_run(donor)['pid']}/ns/user").st_ino for donor in found}
+    homes = {processes.namespace(_run(donor)["pid"], "user") for donor in found}
     if len(homes) > 1:
         names = ", ".join(sorted({donor.name for donor in found}))
         raise UnsupportedError(
@@ -190,7 +190,9 @@ def end_all(first_mounts: int, keep: set[int]) -> None:
     """
     for _ in range(200):
         mine = [pid for pid in processes.children(os.getpid()) if pid not in keep]
-        others = [pid for pid in processes.every() if _mounts(pid) == first_mounts]
+        others = [
+            pid for pid in processes.every() if processes.namespace(pid, "mnt") == first_mounts
+        ]
         if not mine and not others:
             return
         for pid in {*mine, *others}:
@@ -198,15 +200,8 @@ def end_all(first_mounts: int, keep: set[int]) -> None:
                 fd = os.pidfd_open(pid)
             except OSError:
                 continue
-            if pid in mine or _mounts(pid) == first_mounts:
+            if pid in mine or (first_mounts and processes.namespace(pid, "mnt") == first_mounts):
                 processes.send_signal(fd, 9)
             os.close(fd)
         for pid in mine:
             os.waitpid(pid, 0)
-
-
-def _mounts(pid: int) -> int:
-    try:
-        return os.stat(f"/proc/{pid}/ns/mnt").st_ino
-    except OSError:
-        return 0

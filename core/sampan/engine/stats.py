@@ -7,6 +7,7 @@ import time
 
 from sampan.engine import joined
 from sampan.engine.pause import pids
+from sampan.linux import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def _added_up(container: Container) -> dict[str, Any]:
     cpu = memory = count = read = written = 0
     for pid in pids(container):
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
+            fields = processes.stat(pid)
+            if not fields:
+                continue
             memory += _memory(pid)
             got, put = _blocks(pid)
         except (FileNotFoundError, ProcessLookupError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 
 from sampan import files
@@ -75,7 +74,7 @@ def stop(engine: Engine, word: str, *, timeout: float | None = None) -> str:
         if grace > 0 or timeout is None:
             _note(engine, container)
             processes.send_signal(pidfd, options.signal_number(chosen["stop_signal"]))
-        if not _ended(pidfd, grace):
+        if not processes.ended(pidfd, grace):
             if grace > 0:
                 name = options.signal_name(chosen["stop_signal"])
                 warn(
@@ -145,15 +144,9 @@ def is_stopping(engine: Engine, container: Container) -> bool:
     return processes.start_time(int(pid)) == int(started)
 
 
-def _ended(pidfd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(int(seconds * 1000)))
-
-
 def _await(engine: Engine, container: Container, pidfd: int, seconds: float) -> None:
     """Until the process is dead and its monitor has recorded the end (or is gone)."""
-    if not _ended(pidfd, seconds):
+    if not processes.ended(pidfd, seconds):
         raise SampanError(
             f"container {container.id[:12]} does not end",
             "its first process survives SIGKILL, probably in a system call",
@@ -166,7 +159,7 @@ def settle(run: Run | None, seconds: float = GRACE) -> None:
     """Wait until the monitor of a run whose first process is dead has cleaned up and is gone."""
     monitor = processes.open_if_same(run["monitor"], run["monitor_start_time"]) if run else None
     if monitor is not None:
-        _ended(monitor, seconds)
+        processes.ended(monitor, seconds)
         os.close(monitor)
 
 
@@ -193,7 +186,7 @@ def await_record(engine: Engine, container: Container, seconds: float = GRACE) -
     if monitor is None or run is None:
         return
     deadline = time.monotonic() + seconds
-    while not _ended(monitor, 0.002) and time.monotonic() < deadline:
+    while not processes.ended(monitor, 0.002) and time.monotonic() < deadline:
         try:
             ended = engine.containers.exit_record(container.id)
         except NotFoundError:

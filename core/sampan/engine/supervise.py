@@ -16,7 +16,7 @@ from sampan.engine.losses import Losses
 from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
 from sampan.engine.watch import Turn, Watch
-from sampan.errors import SampanError
+from sampan.errors import InUseError, SampanError
 from sampan.linux import libc, paths, processes, sockets
 from sampan.linux.marks import mark
 from sampan.model import isolation, users
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sampan.model.users import User
 
 PLACES = (PLACE, "secrets")  # of what is mounted in the bundle
+PATIENCE = 2.0  # seconds that a reader of the root may still take
 DRAIN_SECONDS = 10.0  # how long output may still come after the last process
 
 
@@ -135,7 +136,7 @@ class Supervisor:
         self._note_run(process, started)
         self.runtime.start(self.record["id"])
         if self.options["pid"]:  # how what it has left will be known
-            self._mount_namespace = os.stat(f"/proc/{process.pid}/ns/mnt").st_ino
+            self._mount_namespace = processes.namespace(process.pid, "mnt")
         turn = Turn(process, streams, self._master)
         if self.options["timeout"]:
             turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
@@ -183,6 +184,7 @@ class Supervisor:
     def _create(self) -> Process:
         """Mount, finish the document, and let the runtime create the container."""
         mark("  plan received")
+        self._claim()
         if self.options["pid"]:  # what its processes leave behind is ours to end
             libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
         for name in ("rootfs", "etc"):
@@ -207,6 +209,25 @@ class Supervisor:
         files.write_atomic(self.bundle_fd, "config.json", jsontext.dumps(spec).encode(), sync=False)
         mark("  root mounted, document finished")
         return self._create_process()
+
+    def _claim(self) -> None:
+        """The root is ours to mount, until this process ends: nobody who reads it has it mounted, or will."""
+        import fcntl
+
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return fcntl.flock(self.dir_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    from sampan.store.locks import holder
+
+                    raise InUseError(
+                        f"cannot start container {self.record['name']}",
+                        f"{holder(self.dir_fd)} reads its file system (commit, cp, diff or export)",
+                        "try again later",
+                    ) from None
+            time.sleep(0.01)
 
     def _create_process(self) -> Process:
         if self._shared:

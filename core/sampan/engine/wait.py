@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import time
 
 from sampan.engine import messages
@@ -79,7 +78,5 @@ def _await_end(container: Container) -> None:
     assert container.run is not None
     pidfd = processes.open_if_same(container.run["pid"], container.run["start_time"])
     if pidfd is not None:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll()
+        processes.ended(pidfd)
         os.close(pidfd)

@@ -12,14 +12,36 @@ def boot_id() -> str:
         return file.read().decode().strip()
 
 
-def start_time(pid: int) -> int | None:
-    """Clock ticks after boot at which `pid` started; None if it is gone or a zombie (proc_pid_stat(5))."""
+def stat(pid: int) -> list[bytes]:
+    """What the kernel tells of a process after its name, the state first; nothing if it is gone (proc_pid_stat(5))."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+            return file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+        return []
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks after boot at which `pid` started; None if it is gone or a zombie."""
+    fields = stat(pid)
+    return None if not fields or fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def namespace(pid: int, kind: str) -> int:
+    """The inode number of a process's namespace (mnt, pid, ...); 0 if it is gone or another's (namespaces(7))."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+    except OSError:
+        return 0
+
+
+def ended(pidfd: int, seconds: float | None = None) -> bool:
+    """Wait so long, or for ever, until the process has ended; whether it has."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else int(seconds * 1000)))
 
 
 def open_if_same(pid: int, started: int) -> int | None:
@@ -49,12 +71,9 @@ def children(pid: int) -> list[int]:
 
 
 def session(pid: int) -> int | None:
-    """The session of a process; None if it is gone (proc_pid_stat(5))."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[3])
-    except OSError:
-        return None
+    """The session of a process; None if it is gone."""
+    fields = stat(pid)
+    return int(fields[3]) if fields else None
 
 
 def exit_code(pid: int) -> int:
