@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from system_tools import Sampan
+from system_tools import Sampan, until
 
 EPOCH = {"SOURCE_DATE_EPOCH": "1700000000"}
 CHANGE = r"""set -e
@@ -141,7 +141,7 @@ def test_a_running_container(shared: Sampan) -> None:
     script = "i=0; while :; do i=$((i+1)); echo $i > /c; mv /c /count; done"
     name = shared.text("run", "-d", "debian:bookworm", "sh", "-c", script)
     try:
-        assert "A /count" in shared.text("diff", name)
+        assert until(lambda: "A /count" in shared.text("diff", name))
         shared.text("commit", "-q", "--pause", name, "running:1")
         first = shared.text("run", "--rm", "running:1", "cat", "/count")
         later = shared.text("exec", name, "sh", "-c", "cat /count; sleep 0.2; cat /count").split()

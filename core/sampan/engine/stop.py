@@ -101,7 +101,10 @@ def _note_stopped(engine: Engine, container: Container) -> None:
     except FileNotFoundError:  # it is being removed
         return
     except OSError:  # a full disk must not keep it running: its monitor is told instead
-        _tell_monitor(engine, container).close()
+        try:
+            _tell_monitor(engine, container).close()
+        except InUseError:  # it has just left
+            return
 
 
 def _tell_monitor(engine: Engine, container: Container) -> sockets.Socket:
