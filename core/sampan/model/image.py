@@ -11,8 +11,7 @@ schema 2.
 
 from __future__ import annotations
 
-import json
-
+from sampan import jsontext
 from sampan.errors import CorruptError, LimitError, UnsupportedError
 from sampan.model.reference import is_digest
 
@@ -127,6 +126,8 @@ def load_document(data: bytes, limit: int, what: str) -> dict[str, Any]:
         raise LimitError(f"{what} is refused", f"{len(data)} bytes, at most {limit} are read")
     if data.count(b"[") + data.count(b"{") > DEPTH_LIMIT:
         _check_depth(data, what)
+    import json
+
     try:
         document = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
         if b"\\u" in data:  # a lone surrogate is no text: it could never be written anywhere
@@ -316,5 +317,5 @@ def _check_depth(data: bytes, what: str) -> None:
 
 
 def _brief(value: object) -> str:
-    text = str(value) if isinstance(value, Exception) else json.dumps(value, default=str)
+    text = str(value) if isinstance(value, Exception) else jsontext.dumps(value)
     return text if len(text) <= 120 else f"{text[:120]}..."

@@ -10,9 +10,7 @@ under the store's short lock and replace the file whole; readers take no lock.
 
 from __future__ import annotations
 
-import json
-
-from sampan import files
+from sampan import files, jsontext
 from sampan.errors import CorruptError, NotFoundError
 from sampan.model import image as model
 from sampan.model import reference
@@ -106,7 +104,7 @@ class Image:
         """The image configuration, the whole document."""
         if self._config is None:
             data = self._read(self.id, model.CONFIG_LIMIT)
-            document: dict[str, Any] = json.loads(data)
+            document: dict[str, Any] = jsontext.loads(data)
             self._config = document
         return self._config
 
@@ -245,7 +243,7 @@ class ImageStore:
         except FileNotFoundError:
             return []
         try:
-            entries: Sequence[dict[str, Any]] = json.loads(data)["manifests"]
+            entries: Sequence[dict[str, Any]] = jsontext.loads(data)["manifests"]
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptError(f"{INDEX} of the image store is damaged", str(error)) from error
         return [entry for entry in entries if reference.is_digest(entry.get("digest"))]
