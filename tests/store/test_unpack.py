@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import resource
 import signal
@@ -303,6 +304,16 @@ def test_a_bomb_is_refused_in_time(store: Store) -> None:
     before = time.monotonic()
     assert peak_growth(refuse) < 100 << 10
     assert time.monotonic() - before < 10
+    assert store.leftovers() == []
+
+
+def test_a_caller_with_much_address_space(store: Store) -> None:
+    """Threads of the caller's cost it address space and nothing else; a reader has room of its own."""
+    blob = gz(header(b"file", size=8 << 20) + os.urandom(8 << 20))
+    source = [LayerSource(digest(b"other"), digest(blob), "", len(blob))]
+    with mmap.mmap(-1, 3 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS):
+        with pytest.raises(CorruptError, match="its content is"):  # it was read to its end
+            _submit(store, source, [blob])
     assert store.leftovers() == []
 
 

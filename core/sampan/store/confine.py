@@ -12,10 +12,10 @@ import os
 import resource
 
 from sampan.linux import capabilities, landlock, libc, mounts
-from sampan.linux.processes import die_with_parent
+from sampan.linux.processes import address_space, die_with_parent
 from sampan.model.capabilities import mask
 
-# a zstd window, chunks and an interpreter; the resident set stays far below
+# Beyond what the process has when it comes: a zstd window, chunks, a thread; the resident set stays far below.
 ADDRESS_SPACE = 1 << 30
 OPEN_FILES = 4096
 MAX_FILE = 1 << 40
@@ -46,12 +46,13 @@ def enter(layer_fd: int, keep: list[int], parent: int, *, recursive: bool = Fals
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     # the working directory moves along into the new namespace, a descriptor does not
     os.fchdir(layer_fd)
+    space = address_space() + ADDRESS_SPACE
     libc.unshare(libc.CLONE_NEWNS)
     root = _pivot(recursive)
     _close_others([*keep, root])
     landlock.only_change(root)
     for limit, value in (
-        (resource.RLIMIT_AS, ADDRESS_SPACE),
+        (resource.RLIMIT_AS, space),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_FSIZE, MAX_FILE),
         (resource.RLIMIT_CORE, 0),
