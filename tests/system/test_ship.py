@@ -204,6 +204,17 @@ def test_a_commit_pushed_and_pulled(
     assert fresh.text("run", "--rm", target, "cat", "/kept") == "kept"
 
 
+def test_a_proxy_of_the_host_is_in_no_image(sampan: Sampan) -> None:
+    proxy = {"HTTPS_PROXY": "http://canary:3128"}
+    seen = sampan.text("run", "--name", "c", "busybox", "env", env=proxy)
+    assert "https_proxy=http://canary:3128" in seen and "HTTPS_PROXY=http://canary:3128" in seen
+    sampan.text("commit", "-q", "c", "localhost/proxied", env=proxy)
+    assert "canary" not in sampan.text("image", "inspect", "localhost/proxied")
+    assert "canary" not in sampan.text("history", "--no-trunc", "localhost/proxied")
+    sampan.text("rm", "c")
+    sampan.text("rmi", "localhost/proxied")
+
+
 def test_push_to_places(sampan: Sampan, tmp_path: Path) -> None:
     for place in (
         f"oci:{tmp_path}/o:fine",

@@ -169,7 +169,7 @@ def build(
         "entrypoint": words.entrypoint(values["entrypoint"]),
         "env": environment,
         "unset_env": ["*"] if values["unsetenv_all"] else values["unsetenv"],
-        "proxy_env": words.proxies() if values["http_proxy"] else {},
+        "proxy_env": words.proxies(network) if values["http_proxy"] else {},
         "workdir": words.workdir(values["workdir"]),
         "user": words.user(values["user"]),
         "hostname": values["hostname"] or "",

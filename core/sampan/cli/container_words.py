@@ -253,13 +253,27 @@ def host_user(word: str) -> str:
     )
 
 
-def proxies() -> dict[str, str]:
-    return {
-        name: os.environ[name]
-        for lower in PROXY
-        for name in (lower, lower.upper())
-        if os.environ.get(name)
-    }
+def proxies(network: str) -> dict[str, str]:
+    """The proxy variables of this process, in both letter cases: programs differ in which they read."""
+    found: dict[str, str] = {}
+    for lower in PROXY:
+        value = os.environ.get(lower) or os.environ.get(lower.upper())
+        if value:
+            found |= {lower: value, lower.upper(): value}
+            if lower != "no_proxy" and network not in ("host", "none") and _is_loopback(value):
+                from sampan.engine import warn
+
+                warn(
+                    f"{lower.upper()}={value} is on this machine's loopback interface, which the container "
+                    "does not reach; --network host, or --http-proxy=false"
+                )
+    return found
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.partition("://")[2] or url
+    host = host.rpartition("@")[2].partition("/")[0]
+    return host.startswith(("127.", "localhost", "[::1]"))
 
 
 def init_program(values: dict[str, Any]) -> str:
