@@ -78,6 +78,38 @@ def test_an_authority_of_certs_d(registry: BadRegistry, certificate: Path, tmp_p
     assert fetch(registry, tls_verify=True) == MadeImage().manifest
 
 
+@pytest.mark.parametrize("given", ["certs.d", "--cert-dir", "nothing"])
+def test_a_certificate_of_the_client(certificate: Path, tmp_path: Path, given: str) -> None:
+    """A registry that lets in only who shows a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    context.load_verify_locations(certificate / "cert.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    with BadRegistry(context) as server:
+        server.add(MadeImage())
+        directory = tmp_path / "config/containers/certs.d" / server.host
+        if given == "--cert-dir":
+            directory = tmp_path / "other"
+        directory.mkdir(parents=True)
+        (directory / "ca.crt").write_bytes((certificate / "cert.pem").read_bytes())
+        if given != "nothing":
+            (directory / "client.cert").write_bytes((certificate / "cert.pem").read_bytes())
+            (directory / "client.key").write_bytes((certificate / "key.pem").read_bytes())
+        access = Access(True, cert_dir=str(directory) if given == "--cert-dir" else "")
+        remote = Remote(
+            parse(server.name()),
+            config.RegistriesConf(),
+            access=access,
+            sleep=lambda seconds: None,
+        )
+        if given == "nothing":
+            with pytest.raises(UnreachableError):
+                remote.manifest("1")
+            assert not server.requests
+        else:
+            assert remote.manifest("1").data == MadeImage().manifest
+
+
 def test_https_never_becomes_http(registry: BadRegistry) -> None:
     with BadRegistry() as plain:
         plain.add(MadeImage())
