@@ -98,6 +98,12 @@ def die_with_parent(signal_number: int = 9) -> None:
 
 
 def address_space() -> int:
-    """Bytes of this process's address space; threads take much of it and use hardly any."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    """Bytes of this process's address space; threads take much of it and use hardly any.
+
+    0 where there is no /proc to be seen, in a root that has been entered.
+    """
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        return 0
