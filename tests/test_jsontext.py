@@ -26,6 +26,7 @@ def test_texts_and_values_are_those_of_json(value: Any) -> None:
     text = jsontext.dumps(value)
     assert text == json.dumps(value)
     assert jsontext.dumps(value, sort_keys=True) == json.dumps(value, sort_keys=True)
+    assert jsontext.dumps(value, compact=True) == json.dumps(value, separators=(",", ":"))
     assert jsontext.loads(text) == jsontext.loads(f"\n {text}\t".encode()) == value
     assert jsontext.pretty(value, 5) == json.dumps(value, indent=5, ensure_ascii=False)
 

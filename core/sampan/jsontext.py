@@ -43,10 +43,14 @@ def loads(data: str | bytes) -> Any:
     return value
 
 
-def dumps(value: Any, *, sort_keys: bool = False) -> str:
-    """A JSON text of ASCII on one line, as `json.dumps` makes it. TypeError: a value has no form in JSON."""
+def dumps(value: Any, *, sort_keys: bool = False, compact: bool = False) -> str:
+    """A JSON text of ASCII on one line, as `json.dumps` makes it; compact: without spaces between its parts.
+
+    TypeError: a value has no form in JSON.
+    """
+    colon, comma = (":", ",") if compact else (": ", ", ")
     encode = make_encoder(
-        None, _refuse, encode_basestring_ascii, None, ": ", ", ", sort_keys, False, True
+        None, _refuse, encode_basestring_ascii, None, colon, comma, sort_keys, False, True
     )
     return "".join(encode(value, 0))
 

@@ -30,6 +30,9 @@ KEYS = {  # key: (default, help); a default of "" is worked out or means auto
         "how container output is kept: k8s-file, json-file, journald or none",
     ),
     "events_backend": ("file", "where events are kept: file or none"),
+    "events_file": ("", "the file in which events are kept, if not `events` in the root"),
+    "events_max_size": ("4194304", "bytes that this file may have; then its later half is kept"),
+    "userns": ("", "user namespace of containers that name none: keep-id, nomap, auto, host"),
     "limits": (
         "enforce",
         "enforce or best-effort: what to do with a limit that cannot be delivered",
@@ -66,6 +69,8 @@ def load(flags: dict[str, str | None]) -> Settings:
     values = {key: default for key, (default, _) in KEYS.items()}
     sources = {key: "default" for key in KEYS}
     tables: dict[str, dict[str, Any]] = {}
+    if named := os.environ.get("CONTAINERS_CONF"):
+        _merge_podman(named, values, sources)
     for path in config_files():
         _merge_file(path, values, sources, tables)
     for key in KEYS:
@@ -133,6 +138,30 @@ def _merge_file(
             values[key], sources[key] = value, path
 
 
+# Of podman's containers.conf, where the variable CONTAINERS_CONF names one: (table, key): ours
+PODMAN = {
+    ("containers", "userns"): "userns",
+    ("engine", "events_logger"): "events_backend",
+    ("engine", "events_logfile_path"): "events_file",
+    ("engine", "events_logfile_max_size"): "events_max_size",
+}
+
+
+def _merge_podman(path: str, values: dict[str, str], sources: dict[str, str]) -> None:
+    import tomli
+
+    try:
+        with open(path, "rb") as file:
+            document: dict[str, Any] = tomli.load(file)
+    except (OSError, ValueError) as error:
+        raise SampanError(f"cannot read {path}", str(error), "CONTAINERS_CONF names it") from None
+    for (table, key), ours in PODMAN.items():
+        inner = document.get(table)
+        value = inner.get(key) if isinstance(inner, dict) else None  # pyright: ignore
+        if value is not None:
+            values[ours], sources[ours] = str(value), f"{path}, {table}.{key}"  # pyright: ignore
+
+
 MANAGERS = {"cgroupfs": "delegated"}  # podman's names of cgroup managers
 
 
@@ -148,6 +177,11 @@ def _validate(values: dict[str, str], sources: dict[str, str]) -> None:
             f"events backend {values['events_backend']!r} ({sources['events_backend']})",
             "is not supported",
             "file or none",
+        )
+    if not values["events_max_size"].isascii() or not values["events_max_size"].isdigit():
+        raise SampanError(
+            f"events_max_size {values['events_max_size']!r} ({sources['events_max_size']})",
+            "is no number of bytes",
         )
     if values["limits"] not in ("enforce", "best-effort"):
         raise SampanError(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sampan import files
 from sampan.engine import losses
-from sampan.engine.logfile import LOG, LogWriter, parse_record, stamp
+from sampan.engine.logfile import LOG, LogWriter, parse_record
+from sampan.model.rfc3339 import stamp
 
 DRIVERS = ["k8s-file", "json-file"]
 NASTY = [b"\n", b"\r", b"\r\n", b"\x0b", b"\x85", b"\xe2\x80\xa8", b" F ", b" P ", b"stdout", b"{", b'"', b"\\", b"\0",

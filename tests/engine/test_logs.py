@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from containermaker import add, directory, make_engine
 from sampan import files
 from sampan.engine import Engine, logs
-from sampan.engine.logfile import LOG, LogWriter, parse_record, stamp
+from sampan.engine.logfile import LOG, LogWriter, parse_record
 from sampan.engine.logread import Files
 from sampan.errors import NotFoundError, SampanError
 from sampan.linux import processes
+from sampan.model.rfc3339 import stamp
 
 from .test_logfile import DRIVERS, PIECES
 

@@ -65,7 +65,7 @@ def test_environment_order(monkeypatch: pytest.MonkeyPatch) -> None:
     env = dict(word.split("=", 1) for word in build(image, *words)["process"]["env"])
     assert env == {
         "PATH": "/image", "container": "sampan", "HOSTNAME": "host", "A": "user", "EMPTY": "",
-        "http_proxy": "http://proxy", "X": "a=b\nc",
+        "http_proxy": "http://proxy", "HTTP_PROXY": "http://proxy", "X": "a=b\nc",
     }  # fmt: skip
     assert "TERM=xterm" in build({}, "-t")["process"]["env"]
 

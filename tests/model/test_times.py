@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.engine.logfile import stamp
 from sampan.errors import SampanError, UsageError
 from sampan.model import times
+from sampan.model.rfc3339 import nanoseconds, stamp
 
 
 @given(st.integers(0, 4_000_000_000 * 10**9))
@@ -66,3 +66,30 @@ def test_any_text_is_a_time_or_an_error(text: str) -> None:
     except SampanError:
         return
     stamp(int(moment * 1e9))  # what `logs --since` makes of it
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T00:00:01.5Z", 1_500_000_000),
+        ("2022-04-06T11:26:42.723667984+02:00", 1649237202723667984),
+        ("2000-02-29T23:59:59.999999999-01:30", 951874199999999999),
+        ("1969-12-31T23:59:59+00:00", -1_000_000_000),
+    ],
+)
+def test_nanoseconds(text: str, expected: int) -> None:
+    assert nanoseconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "T", "2022-13-01T00:00:00Z", "2022-01-01", "x-01-01T00:00:00Z"]
+)
+def test_no_moment(text: str) -> None:
+    with pytest.raises(ValueError):
+        nanoseconds(text)
+
+
+@given(st.integers(0, 4_102_444_800 * 10**9))
+def test_there_and_back(moment: int) -> None:
+    assert nanoseconds(stamp(moment)) == moment

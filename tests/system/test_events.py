@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from system_tools import BUSYBOX, Sampan, until
@@ -79,7 +81,7 @@ def test_a_log_that_has_grown_is_renewed(fresh: Sampan) -> None:
     fresh.text("volume", "create", "first")
     log = fresh.root / "events"
     line = log.read_bytes()
-    padding = json.dumps({**json.loads(line), "id": "padding", "name": "padding"}).encode() + b"\n"
+    padding = json.dumps({**json.loads(line), "ID": "padding", "Name": "padding"}).encode() + b"\n"
     log.write_bytes(line + padding * (5_000_000 // len(padding)))
     follower = fresh.spawn(
         "events", "--since", "1h", "--filter", "volume=second", "--format", "{{.Status}}", stdout=subprocess.PIPE
@@ -87,20 +89,73 @@ def test_a_log_that_has_grown_is_renewed(fresh: Sampan) -> None:
     time.sleep(1)
     fresh.text("volume", "create", "second")
     fresh.text("volume", "rm", "second")
-    assert (fresh.root / "events.old").exists()
-    assert log.stat().st_size < 10_000
+    assert 2_000_000 < log.stat().st_size < 3_000_000
     assert follower.stdout and follower.stdout.readline() == b"create\n"
     assert follower.stdout.readline() == b"remove\n"
     follower.terminate()
     follower.wait()
-    assert statuses(fresh, "--filter", "volume=first") == ["create"]
+    assert statuses(fresh, "--filter", "volume=first") == []
     assert statuses(fresh, "--filter", "volume=second") == ["create", "remove"]
+    assert statuses(fresh, "--filter", "type=system") == ["log-rotation"]
+
+
+def test_many_writers_and_a_small_log(fresh: Sampan, tmp_path: Path) -> None:
+    """The log is made anew all the time while eight commands write: a follower misses nothing."""
+    conf = tmp_path / "sampan" / "sampan.toml"
+    conf.parent.mkdir()
+    conf.write_text(f'events_file = "{tmp_path}/log"\nevents_max_size = "3000"\n')
+    fresh.environment["XDG_CONFIG_HOME"] = str(tmp_path)
+    follower = fresh.spawn(
+        "events", "--filter", "event=create", "--format", "{{.Name}}", stdout=subprocess.PIPE
+    )
+    time.sleep(0.5)
+
+    def create(first: int) -> None:
+        for number in range(first, first + 10):
+            fresh.text("volume", "create", f"v{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(create, range(0, 80, 10)))
+    assert follower.stdout
+    heard = [follower.stdout.readline().decode().strip() for _ in range(80)]
+    assert sorted(heard) == sorted(f"v{number}" for number in range(80))
+    follower.terminate()
+    follower.wait()
+    assert (tmp_path / "log").stat().st_size < 3500
+    assert not (fresh.root / "events").exists()
+    fresh.text("volume", "prune", "-f")
+
+
+def test_podman_s_file_of_settings(fresh: Sampan, tmp_path: Path) -> None:
+    """CONTAINERS_CONF: of it the keys count that have a meaning here; a log that podman wrote can be read."""
+    log, conf = tmp_path / "log", tmp_path / "containers.conf"
+    log.write_text(
+        '{"Name":"busybox","Status":"pull","Time":"2022-04-06T11:26:42.723667984+02:00","Type":"image","Attributes":null}\n'
+    )
+    conf.write_text(
+        f'[engine]\nevents_logfile_path = "{log}"\nevents_logger = "file"\n[network]\nx = 1\n'
+    )
+    named = {"CONTAINERS_CONF": str(conf)}
+    fresh.text("volume", "create", "a", env=named)
+    told = fresh.text(
+        "events",
+        "--stream=false",
+        "--format",
+        "{{.Time}} {{.Type}} {{.Status}} {{.Name}}",
+        env=named,
+    )
+    first, second = told.splitlines()
+    assert first.endswith("image pull busybox") and "09:26:42.723667984 +0000" in first
+    assert second.endswith("volume create a")
+    conf.write_text("[engine\n")
+    assert b"CONTAINERS_CONF names it" in fresh("ps", env=named).stderr
+    fresh.text("volume", "rm", "a")
 
 
 def test_a_damaged_line_harms_nobody(fresh: Sampan) -> None:
     fresh.text("volume", "create", "a")
     with (fresh.root / "events").open("ab") as file:
-        file.write(b'{"time": 1, "ty\n\0\xff\n')
+        file.write(b'{"Time": 1, "Ty\n\0\xff\n{"Time": "x", "Type": 1, "Status": 2}\n[]\n')
     fresh.text("volume", "create", "b")
     assert statuses(fresh) == ["create", "create"]
     assert fresh("events", "--stream=false", "--filter", "colour=red").returncode == 125

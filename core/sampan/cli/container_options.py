@@ -207,7 +207,7 @@ def build(
         "ipc": isolation.parse("ipc", values["ipc"]),
         "uts": uts,
         "cgroupns": isolation.parse("cgroupns", values["cgroupns"]),
-        "userns": values["userns"] or "",
+        "userns": values["userns"] or settings.userns,
         "uidmap": values["uidmap"],
         "gidmap": values["gidmap"],
         "umask": words.umask(values["umask"]),

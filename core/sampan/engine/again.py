@@ -9,9 +9,9 @@ import time
 
 from sampan.engine import events, idmaps, limits
 from sampan.engine.health import Health, begin
-from sampan.engine.logfile import stamp
 from sampan.linux import processes
 from sampan.model import options, restart
+from sampan.model.rfc3339 import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 
 from sampan.engine import archive, difference, events, pack
-from sampan.engine.logfile import stamp
 from sampan.errors import UsageError
 from sampan.model import convert, instructions
+from sampan.model.rfc3339 import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import time
 
 from sampan import __version__
 from sampan.engine import limits
-from sampan.engine.logfile import stamp
 from sampan.errors import InUseError, UnsupportedError
 from sampan.linux import userns
 from sampan.model import isolation, names, options, spec
+from sampan.model.rfc3339 import stamp
 from sampan.store.containers import NameTakenError
 
 TYPE_CHECKING = False

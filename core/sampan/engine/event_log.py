@@ -6,8 +6,9 @@ import os
 import time
 
 from sampan import jsontext
-from sampan.engine.events import LOG, OLD
+from sampan.engine.events import log_of
 from sampan.errors import UsageError
+from sampan.model.rfc3339 import nanoseconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def read(
         since = time.time()
     first = int(since * 1e9) if since is not None else 0
     last = int(until * 1e9) if until is not None else None
-    for event in _all(engine.root_fd, follow=follow, until=until):
+    for event in _all(log_of(engine), follow=follow, until=until):
         if event["time"] < first or (last is not None and event["time"] > last):
             continue
         if matches(event, wanted):
@@ -96,55 +97,81 @@ def _names(value: str, name: str) -> bool:
     )
 
 
-def _all(root_fd: int, *, follow: bool, until: float | None) -> Iterator[dict[str, Any]]:
-    """Both logs from the beginning; then, for a follower, what is added, through renewals."""
-    for name in (OLD, LOG):
-        fd = _open(root_fd, name)
-        if fd is None:
-            continue
-        if name == OLD or not follow:
-            yield from _events(fd)
-            os.close(fd)
-    if not follow:
-        return
-    fd = _open(root_fd, LOG)
-    while until is None or time.time() <= until:
-        if fd is None:
+def _all(path: str, *, follow: bool, until: float | None) -> Iterator[dict[str, Any]]:
+    """The log from the beginning; then, for a follower, what is added, through renewals."""
+    last = b""  # the line that was read last, by which one finds the way in a log made anew
+    fd = _open(path)
+    while True:
+        renewed = (
+            follow and fd is not None and _is_renewed(path, fd)
+        )  # asked first: the rest is read below
+        for line in _lines(fd) if fd is not None else ():
+            last = line
+            event = _event(line)
+            if event:
+                yield event
+        if not follow or (until is not None and time.time() > until):
+            if fd is not None:
+                os.close(fd)
+            return
+        if fd is not None and not renewed:
             time.sleep(POLL_SECONDS)
-            fd = _open(root_fd, LOG)
             continue
-        renewed = _is_renewed(root_fd, fd)  # asked first: what the old one holds is read below
-        yield from _events(fd)
-        if renewed:
+        if fd is not None:
             os.close(fd)
-            fd = _open(root_fd, LOG)
         else:
             time.sleep(POLL_SECONDS)
+        fd = _open(path)
+        if fd is not None and last:
+            _go_behind(fd, last)
 
 
-def _is_renewed(root_fd: int, fd: int) -> bool:
+def _is_renewed(path: str, fd: int) -> bool:
     try:
-        return os.stat(LOG, dir_fd=root_fd).st_ino != os.fstat(fd).st_ino
+        return os.stat(path).st_ino != os.fstat(fd).st_ino
     except FileNotFoundError:
         return False
 
 
-def _open(root_fd: int, name: str) -> int | None:
+def _open(path: str) -> int | None:
     try:
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root_fd)
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
 
 
-def _events(fd: int) -> Iterator[dict[str, Any]]:
-    """The events from where the descriptor stands; an unfinished line is left for the next time."""
+def _go_behind(fd: int, last: bytes) -> None:
+    """Stand behind that line, or at the beginning if it is no longer there."""
+    at = 0
+    for line in _lines(fd):
+        at += len(line) + 1
+        if line == last:
+            os.lseek(fd, at, os.SEEK_SET)
+            return
+    os.lseek(fd, 0, os.SEEK_SET)
+
+
+def _lines(fd: int) -> Iterator[bytes]:
+    """The lines from where the descriptor stands; an unfinished one is left for the next time."""
     pending = b""
     while chunk := os.read(fd, 1 << 18):
         *lines, pending = (pending + chunk).split(b"\n")
-        for line in lines:
-            try:
-                yield jsontext.loads(line)
-            except ValueError:  # a full disk has cut it
-                continue
+        yield from lines
     if pending:
         os.lseek(fd, -len(pending), os.SEEK_CUR)
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """What a line tells; None if a full disk has cut it."""
+    try:
+        found: dict[str, Any] = jsontext.loads(line)
+        return {
+            "time": nanoseconds(found["Time"]),
+            "type": found["Type"],
+            "status": found["Status"],
+            "id": found.get("ID") or "",
+            "name": found.get("Name") or "",
+            "attributes": found.get("Attributes") or {},
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,7 +1,7 @@
 """Events: what happened to containers, images and volumes, a JSON object a line, in the order in which it was told.
 
-`events` in the store's root is appended to by whoever did it, command or monitor; one write is one line (O_APPEND,
-write(2)).  A log that has grown to LIMIT becomes `events.old`, and the older one is forgotten.
+The log has podman's format and is appended to by whoever did it, command or monitor; one write is one line (O_APPEND,
+write(2)).  One that has grown to its limit is made anew with its later half, under a lock that writers share.
 Statuses are podman's words; Docker's (`die`, `destroy`, ...) are understood where filters are read.
 """
 
@@ -12,6 +12,7 @@ import os
 import time
 
 from sampan import jsontext
+from sampan.model.rfc3339 import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from sampan.model.container import Record
     from sampan.store.images import Image
 
-LOG = "events"
-OLD = "events.old"
-LIMIT = 4 << 20
+LOG = "events"  # in the store's root, unless the settings name another file
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def emit(
@@ -49,31 +49,82 @@ def emit(
         "attributes": attributes or {},
     }
     engine.plugins.announce("sampan_event", event=event)
-    line = jsontext.dumps(event).encode() + b"\n"
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(LOG, flags, 0o600, dir_fd=engine.root_fd)
-        try:
-            if os.fstat(fd).st_size > LIMIT:
-                fd = _renew(engine.root_fd, fd, flags)
-            os.write(fd, line)
-        finally:
-            os.close(fd)
+        _append(engine, _line(event))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
             raise
 
 
-def _renew(root_fd: int, fd: int, flags: int) -> int:
-    """Begin the log anew, unless somebody else has just done so."""
+def log_of(engine: Engine) -> str:
+    """The path of the log."""
+    return engine.settings.events_file or f"{engine.settings.root}/{LOG}"
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    """As podman's libpod/events writes it."""
+    attributes: dict[str, Any] = event["attributes"]
+    line = {
+        "ID": event["id"],
+        "Image": str(attributes.get("image", "")),
+        "Name": event["name"],
+        "Status": event["status"],
+        "Time": stamp(event["time"]),
+        "Type": event["type"],
+        "Attributes": attributes,
+    }
+    told = {key: value for key, value in line.items() if value}
+    return jsontext.dumps(told, compact=True).encode() + b"\n"
+
+
+def _append(engine: Engine, line: bytes) -> None:
     import fcntl
 
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    here, there = os.fstat(fd), os.stat(LOG, dir_fd=root_fd, follow_symlinks=False)
-    if here.st_ino == there.st_ino:
-        os.rename(LOG, OLD, src_dir_fd=root_fd, dst_dir_fd=root_fd)
-    os.close(fd)
-    return os.open(LOG, flags, 0o600, dir_fd=root_fd)
+    path = log_of(engine)
+    while True:
+        fd = os.open(path, _FLAGS, 0o600)
+        try:
+            full = os.fstat(fd).st_size >= int(engine.settings.events_max_size)
+            fcntl.flock(fd, fcntl.LOCK_EX if full else fcntl.LOCK_SH)
+            if _is_named(fd, path):  # else somebody has just made it anew
+                if full:
+                    return _renew(fd, path, line)
+                os.write(fd, line)
+                return
+        finally:
+            os.close(fd)
+
+
+def _is_named(fd: int, path: str) -> bool:
+    """Whether the log is still this file, and not one that took its place."""
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _renew(fd: int, path: str, line: bytes) -> None:
+    """Put the later half of the log, a word about it and the new line in its place. The lock is held alone."""
+    from sampan import files
+
+    size = os.fstat(fd).st_size
+    half = os.pread(fd, size - size // 2, size // 2).partition(b"\n")[2]
+    event = {
+        "time": time.time_ns(),
+        "type": "system",
+        "status": "log-rotation",
+        "id": "",
+        "name": path,
+    }
+    parent, name = os.path.split(path)
+    directory = files.open_directory(parent)
+    try:
+        data = half + _line({**event, "attributes": {}}) + line
+        files.write_atomic(directory, name, data, sync=False)
+    finally:
+        os.close(directory)
 
 
 def of_image(engine: Engine, image: Image, status: str, name: str = "") -> None:

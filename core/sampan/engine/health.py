@@ -12,10 +12,10 @@ import time
 
 from sampan import files, jsontext
 from sampan.engine import messages
-from sampan.engine.logfile import stamp
 from sampan.errors import to_report
 from sampan.linux import libc, processes, sockets
 from sampan.model.contract import Io
+from sampan.model.rfc3339 import stamp
 from sampan.store.containers import HEALTH
 
 TYPE_CHECKING = False

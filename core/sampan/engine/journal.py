@@ -11,9 +11,9 @@ import os
 import select
 
 from sampan import jsontext
-from sampan.engine.logfile import stamp
 from sampan.engine.logread import last_lines
 from sampan.errors import SampanError
+from sampan.model.rfc3339 import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import time
 
 from sampan import jsontext
 from sampan.engine.losses import Losses
+from sampan.model.rfc3339 import stamp
 
 LOG = "log"
 NEW = "log.new"
@@ -21,12 +22,6 @@ FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 def name(number: int) -> str:
     """The name of the current log, or of the `number`th before it."""
     return f"{LOG}.{number}" if number else LOG
-
-
-def stamp(moment: int) -> str:
-    """RFC 3339 with nanoseconds, UTC, of nanoseconds since the epoch."""
-    seconds, rest = divmod(moment, 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}+00:00"
 
 
 class LogWriter:

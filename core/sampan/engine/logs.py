@@ -7,10 +7,11 @@ import time
 
 from sampan import files
 from sampan.engine import losses, warn
-from sampan.engine.logfile import parse_record, stamp
+from sampan.engine.logfile import parse_record
 from sampan.engine.logread import Files
 from sampan.errors import SampanError
 from sampan.linux import processes
+from sampan.model.rfc3339 import stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

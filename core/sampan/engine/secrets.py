@@ -6,9 +6,9 @@ import os
 import time
 
 from sampan import files
-from sampan.engine.logfile import stamp
 from sampan.errors import CorruptError, SampanError, UsageError
 from sampan.model import secret as model
+from sampan.model.rfc3339 import stamp
 from sampan.store.secrets import DRIVER, Secret
 
 TYPE_CHECKING = False

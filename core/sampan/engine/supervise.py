@@ -11,7 +11,7 @@ import time
 
 from sampan import files, jsontext
 from sampan.engine import Engine, events, limits, surroundings
-from sampan.engine.logfile import LogWriter, stamp
+from sampan.engine.logfile import LogWriter
 from sampan.engine.losses import Losses
 from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
@@ -23,6 +23,7 @@ from sampan.model import isolation, users
 from sampan.model import process as oci
 from sampan.model.contract import Io
 from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
+from sampan.model.rfc3339 import stamp
 from sampan.model.sizes import decimal_size
 from sampan.plugins import Plugins
 from sampan.settings import Settings

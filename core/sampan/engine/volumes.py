@@ -7,10 +7,10 @@ import time
 
 from sampan import files, jsontext
 from sampan.engine import events
-from sampan.engine.logfile import stamp
 from sampan.errors import InUseError, NotFoundError
 from sampan.linux import userns
 from sampan.model import mounts
+from sampan.model.rfc3339 import stamp
 from sampan.model.volume import Volume, check_name
 from sampan.store.volumes import VolumeExistsError
 

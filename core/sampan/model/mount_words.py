@@ -142,7 +142,7 @@ def tmpfs(word: str) -> Mount:
     for option in options:
         if option.partition("=")[0] not in TMPFS | SAME | set(PROPAGATION):
             raise UsageError(f"invalid tmpfs option {option!r} for {target}")
-    copy = "tmpcopyup" in options and "notmpcopyup" not in options
+    copy = "notmpcopyup" not in options  # podman's default
     kept = [
         o for o in options if not o.endswith("tmpcopyup") and o not in SAME and o not in PROPAGATION
     ]
