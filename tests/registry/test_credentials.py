@@ -67,8 +67,11 @@ def test_a_file_that_is_named_is_the_only_one(home: Path, monkeypatch: pytest.Mo
 
 
 def test_what_is_saved_is_for_nobody_else(home: Path) -> None:
-    os.umask(0)
-    kept = credentials.save("r.io/team", ANN, credentials.own())
+    before = os.umask(0)
+    try:
+        kept = credentials.save("r.io/team", ANN, credentials.own())
+    finally:
+        os.umask(before)
     status = os.stat(kept)
     assert stat.S_IMODE(status.st_mode) == 0o600
     assert stat.S_IMODE(os.stat(os.path.dirname(kept)).st_mode) == 0o700

@@ -90,7 +90,7 @@ def test_update_without_a_cgroup(sampan: Sampan) -> None:
     result = sampan("update", "-m", "32m", "c", env=EFFORT)
     assert b"it runs without a cgroup of its own" in result.stderr
     for words, sentence in (
-        (["c"], b"no limit is given"),
+        (["c"], b"no limit and no policy is given"),
         (["-m", "1", "c"], b"minimum is 6m"),
         (["-m", "9m", "no"], b"no such"),
     ):
