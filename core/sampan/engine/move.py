@@ -175,6 +175,7 @@ class Moving:
         if self.container.run:
             self._stopped = True  # from now on it is to be started again
             stop(self.engine, self.container.id)
+            self.container = settled(self.engine, self.container.id)
 
     def pack(self, lease: Lease, known: dict[str, Message]) -> None:
         """The changes become a layer, and manifest and configuration are made of what the other side has."""
@@ -275,8 +276,10 @@ class Moving:
         spool = volume_archive.spool(self.engine)
         try:
             volume = self.engine.volumes.get(name)
-            os.close(volume.fd)
-            volume_archive.export(self.engine, volume, spool)
+            try:
+                volume_archive.export(self.engine, volume, spool)
+            finally:
+                os.close(volume.fd)
             size = os.fstat(spool).st_size
             tell.note(f"Copying volume {name}")
             wire.send("volume", size=size)
