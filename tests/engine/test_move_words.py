@@ -22,7 +22,7 @@ ALL = [
     ["--security-opt", "seccomp=unconfined", "--security-opt", "no-new-privileges"],
     ["--ulimit", "nofile=-1", "--ulimit", "core=0:5", "--sysctl", "net.ipv4.ip_forward=1"],
     ["--add-host", "six:[fe80::1]", "--dns", "1.2.3.4", "--dns-search", "x", "--dns-opt", "ndots:2"],
-    ["--hostname", "h", "--pid", "host", "--ipc", "none", "--cgroupns", "host", "--userns", "keep-id"],
+    ["--hostname", "h", "--pid", "host", "--ipc", "none", "--cgroupns", "host", "--userns", "keep-id:uid=5,gid=6"],
     ["--uts", "host", "--network", "host", "--uidmap", "0:0:1", "--gidmap", "0:0:1"],
     ["--oom-score-adj", "-5", "--umask", "077", "--tz", "UTC", "--timeout", "7", "--stop-timeout", "0"],
     ["--stop-signal", "RTMIN+3", "--log-driver", "none", "--log-opt", "max-size=1m"],
@@ -41,6 +41,9 @@ ALL = [
 ]  # fmt: skip
 
 
+OWN = (1000, 1001)
+
+
 def record(options: Any) -> Record:
     return cast(Record, {"name": options["name"], "options": options})
 
@@ -50,7 +53,7 @@ def test_words_make_the_same_options(words: list[str], monkeypatch: pytest.Monke
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     before = chosen("--name", "box", "--no-healthcheck", *words)
-    made = move_words.check(move_words.words(record({**before, "health": None})))
+    made = move_words.check(move_words.words(record({**before, "health": None}), OWN))
     after = chosen(*made)
     for mount in [*before["mounts"], *after["mounts"]]:
         mount["options"] = set(mount["options"])  # their order means nothing
@@ -63,8 +66,13 @@ def test_a_health_check_keeps_its_times() -> None:
         "retries": 4, "on_failure": "kill",
     }  # fmt: skip
     before = chosen("--name", "box")
-    made = chosen(*move_words.words(record({**before, "health": check})))
+    made = chosen(*move_words.words(record({**before, "health": check}), OWN))
     assert made["health"] == check  # pyright: ignore[reportTypedDictNotRequiredAccess]
+
+
+def test_keep_id_keeps_the_ids_inside() -> None:
+    before = chosen("--name", "box", "--userns", "keep-id:gid=7")
+    assert "--userns=keep-id:uid=1000,gid=7" in move_words.words(record(before), OWN)
 
 
 @pytest.mark.parametrize(

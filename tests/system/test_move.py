@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -207,6 +208,85 @@ def test_killed_in_the_middle(pair: Pair, victim: str) -> None:
     assert pair.here.state("cut")["Status"] == "running"
     assert pair.here.text("exec", "cut", "cat", "/etc/motd") == "moved"
     pair.here.text("rm", "-f", "-t", "0", "cut")
+
+
+PROXY = """#!{python}
+import os, select, subprocess, sys
+words = [{script!r}, *sys.argv[1:]]
+child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+ways = {{0: child.stdin, child.stdout.fileno(): sys.stdout.buffer.raw}}
+while True:
+    for fd in select.select(list(ways), [], [])[0]:
+        data = os.read(fd, 65536)
+        if not data or {word!r} in data:
+            child.stdin.close()
+            child.wait()
+            sys.exit(0)
+        while data:
+            data = data[ways[fd].write(data):]
+"""
+
+
+@pytest.mark.parametrize("word", [b'"kind": "created"', b'"kind": "keep"'])
+def test_cut_at_the_last_words(pair: Pair, word: bytes) -> None:
+    """Whatever the last message is that gets through, the container is in one place, whole."""
+    changed(pair.here, "last")
+    before = pair.state()
+    proxy = pair.script.parent / "proxy"
+    proxy.write_text(PROXY.format(python=sys.executable, script=str(pair.script), word=word))
+    proxy.chmod(0o755)
+    result = pair.here(
+        "container",
+        "move",
+        *pair.server.words(),
+        "--remote-program",
+        str(proxy),
+        "last",
+        "127.0.0.1",
+    )
+    assert result.returncode == 125, result.stderr
+    assert pair.state() == before
+    if b"created" in word:
+        assert pair.here.state("last")["Status"] == "running"
+    else:  # this side cannot know, and does not start what may run there
+        assert b"is not known" in result.stderr and pair.here.state("last")["Status"] == "exited"
+        pair.here.text("start", "last")
+    assert pair.here.text("exec", "last", "cat", "/etc/motd") == "moved"
+
+
+def test_a_limit_that_is_not_delivered_there(pair: Pair) -> None:
+    made = pair.here(
+        "create",
+        "--name",
+        "tight",
+        "--memory",
+        "64m",
+        BUSYBOX,
+        "true",
+        env={"SAMPAN_LIMITS": "best-effort"},
+    )
+    assert made.returncode == 0, made.stderr
+    if pair.there("info", "--format", "{{json .}}").stdout.find(b'"memory"') >= 0:
+        pytest.skip("this machine delivers limits of memory")
+    result = pair.move("tight")
+    assert result.returncode == 125 and b"memory" in result.stderr, result.stderr
+    assert b"127.0.0.1: " in result.stderr and pair.there.text("ps", "-aq") == ""
+
+
+def test_a_map_of_its_own(pair: Pair) -> None:
+    pair.here.text("run", "-d", "--name", "mapped", "--userns", "keep-id", BUSYBOX, "sleep", "100")
+    pair.here.text("exec", "mapped", "sh", "-c", "echo moved > /tmp/x")
+    look = [
+        "exec",
+        "mapped",
+        "sh",
+        "-c",
+        "id -u; stat -c %u /tmp/x; cat /proc/self/uid_map; cat /tmp/x",
+    ]
+    before = pair.here.text(*look)
+    result = pair.move("mapped")
+    assert result.returncode == 0, result.stderr
+    assert pair.there.text(*look) == before and before.startswith(f"{os.getuid()}\n")
 
 
 def test_volumes_with_files_of_several_owners(pair: Pair) -> None:

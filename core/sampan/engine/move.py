@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from sampan.engine import commit, move_words, pack, volume_archive
+from sampan.engine import commit, move_words, pack, volume_archive, warn
 from sampan.engine.move_wire import greet, objects, text, whole
 from sampan.engine.remove import dependents, remove
 from sampan.engine.stop import settled, stop
@@ -120,8 +120,19 @@ def move(
     finally:
         engine.images.collect()  # the layer that was made for it
     if not chosen["keep"]:
-        remove(engine, container.id, volumes=True)
+        _part(engine, container, connection.host)
     return there
+
+
+def _part(engine: Engine, container: Container, host: str) -> None:
+    try:
+        remove(engine, container.id, volumes=True)
+    except SampanError as error:
+        raise SampanError(
+            f"container {container.name} is on {host} now, and was not removed here",
+            str(error),
+            f"sampan rm {container.id[:12]}",
+        ) from None
 
 
 class Moving:
@@ -143,7 +154,7 @@ class Moving:
         wire.send(
             "offer",
             name=record["name"],
-            options=move_words.words(record),
+            options=move_words.words(record, (os.getuid(), os.getgid())),
             command=record["options"]["command"],
             layers=[
                 {"diff_id": layer.diff_id, "digest": layer.digest, "size": layer.size}
@@ -293,7 +304,10 @@ class Moving:
             return
         from sampan.engine import run
 
-        container = settled(self.engine, self.container.id)
-        if container.run is None:
-            run.ready(spawned)
-            run.start(self.engine, spawned, container.record)
+        try:
+            container = settled(self.engine, self.container.id)
+            if container.run is None:
+                run.ready(spawned)
+                run.start(self.engine, spawned, container.record)
+        except SampanError as error:  # what stopped the move is told as well
+            warn(f"container {self.container.name} was not started again: {error}")

@@ -223,7 +223,8 @@ def receive(engine: Engine, wire: Wire, build: Build, spawned: Spawned) -> None:
     _check(engine, chosen, [_volume(volume) for volume in volumes])
     if not into_existing:
         _check_new(engine, volumes)
-    with engine.images.lease() as lease, Arrival(engine, wire) as arrival:
+    # The lease ends first: what it kept is collected when the arrival is taken back.
+    with Arrival(engine, wire) as arrival, engine.images.lease() as lease:
         known = _known(engine, objects(offer, "layers"))
         lease.add(*(text(layer, "digest") for layer in known))
         wire.send("ready", layers=known)
@@ -276,7 +277,7 @@ def _check(engine: Engine, chosen: RunOptions, volumes: list[str]) -> None:
     if chosen["userns"] or chosen["uidmap"] or chosen["gidmap"]:
         from sampan.engine.idmaps import chosen_map
 
-        chosen_map(engine, chosen)
+        chosen_map(engine, {**chosen, "passwd_entries": []})  # it notes the user that it keeps
     if chosen["seccomp"] not in ("", "unconfined") and not os.path.isfile(chosen["seccomp"]):
         raise SampanError(f"cannot use the seccomp profile {chosen['seccomp']}", "no such file")
 

@@ -37,6 +37,11 @@ class Wire:
 
     def send(self, kind: str, **fields: object) -> None:
         data = json.dumps({"kind": kind, **fields}).encode()
+        if len(data) > LIMIT:
+            raise LimitError(
+                "cannot move the container",
+                f"its options are a message of {len(data)} bytes, and at most {LIMIT} are taken",
+            )
         self._write(len(data).to_bytes(4, "big") + data)
 
     def _write(self, data: bytes) -> None:

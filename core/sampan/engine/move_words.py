@@ -10,7 +10,7 @@ import io
 import json
 
 from sampan.errors import CorruptError, InUseError, SampanError, UnsupportedError
-from sampan.model import isolation
+from sampan.model import idmaps, isolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def refusals(
             f"secrets are not moved: {names}",
             "create them there, and a container that is given them",
         )
-    if options["passwd_entries"]:
+    kept = int(idmaps.parse(options["userns"]).name == "keep-id")  # whose line is made there again
+    if len(options["passwd_entries"]) > kept:
         refuse("--hostuser tells of a user of this machine", "make it without --hostuser")
     if options["cgroup_parent"]:
         refuse(
@@ -133,8 +134,11 @@ def host_paths(record: Record) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def words(record: Record) -> list[str]:
-    """Options of `create`, each `--name=value`."""
+def words(record: Record, own: tuple[int, int]) -> list[str]:
+    """Options of `create`, each `--name=value`.
+
+    own: the ids of this side's user, which keep-id has inside the container; they stay what they are inside.
+    """
     options: Any = record["options"]
     made: list[str] = [f"--name={record['name']}"]
 
@@ -146,8 +150,10 @@ def words(record: Record) -> list[str]:
     for field, option in PAIRS.items():
         add(option, [f"{key}={value}" for key, value in options[field].items()])
     for field, option in TEXTS.items():
-        if field != "name" and options[field]:
+        if field not in ("name", "userns") and options[field]:
             add(option, [options[field]])
+    if options["userns"]:
+        add("userns", [_userns(options["userns"], own)])
     for field, option in FLAGS.items():
         add(option, [str(options[field]).lower()])
     for field, option in NUMBERS.items():
@@ -176,6 +182,14 @@ def words(record: Record) -> list[str]:
         *_limits(options["resources"]),
         *_mounts(options["mounts"]),
     ]
+
+
+def _userns(word: str, own: tuple[int, int]) -> str:
+    mode = idmaps.parse(word)
+    if mode.name != "keep-id":
+        return word
+    uid, gid = mode.options.get("uid", own[0]), mode.options.get("gid", own[1])
+    return f"keep-id:uid={uid},gid={gid}"
 
 
 def _ulimit(one: dict[str, Any]) -> str:
