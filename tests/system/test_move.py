@@ -187,23 +187,44 @@ def test_a_taken_name_leaves_it_running(pair: Pair) -> None:
     assert pair.state() == before
 
 
-@pytest.mark.parametrize("victim", ["ssh", "move"])
+def other(pair: Pair, move: int, who: str) -> int:
+    """The pid of the ssh, or of the receiver."""
+    if who == "ssh":
+        children = Path(f"/proc/{move}/task/{move}/children").read_text().split()
+        return next(
+            int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "ssh\n"
+        )
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words, environment = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
+        except OSError:
+            continue  # somebody else's, or gone
+        if b"container\0receive" in words and os.fsencode(pair.there.root) in environment:
+            return int(place.name)
+    raise AssertionError("no receiver")
+
+
+KILLS = {  # what gets which signal, and the status of the command
+    "ssh": ("ssh", signal.SIGKILL, 125),
+    "terminated": ("move", signal.SIGTERM, 143),
+    "interrupted": ("move", signal.SIGINT, 130),
+    "receiver": ("receiver", signal.SIGTERM, 125),
+}
+
+
+@pytest.mark.parametrize("victim", KILLS)
 def test_killed_in_the_middle(pair: Pair, victim: str) -> None:
-    """ssh is killed, or the command gets SIGTERM, while the layer is on its way."""
+    """ssh is killed, or one of the two commands gets a signal, while the layer is on its way."""
+    who, number, status = KILLS[victim]
     changed(pair.here, "cut")
     pair.here.text("exec", "cut", "sh", "-c", f"head -c {BIG} /dev/urandom > /big")
     before = pair.state()
     process = pair.here.spawn(*pair.words("cut"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     ingest = pair.there.root / "ingest"
     assert until(lambda: any(p.stat().st_size > 1 << 20 for p in ingest.glob("*.partial")), 30)
-    if victim == "ssh":
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        ssh = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "ssh\n"]
-        os.kill(ssh[0], signal.SIGKILL)
-    else:
-        process.terminate()
+    os.kill(process.pid if who == "move" else other(pair, process.pid, who), number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == (125 if victim == "ssh" else 143), errors
+    assert process.returncode == status, errors
     assert until(lambda: pair.state() == before), (pair.state(), before)
     assert pair.here.state("cut")["Status"] == "running"
     assert pair.here.text("exec", "cut", "cat", "/etc/motd") == "moved"

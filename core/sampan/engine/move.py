@@ -153,7 +153,6 @@ class Moving:
         greet(wire)
         wire.send(
             "offer",
-            name=record["name"],
             options=move_words.words(record, (os.getuid(), os.getgid())),
             command=record["options"]["command"],
             layers=[
