@@ -85,10 +85,12 @@ CONTAINER = {  # sampan container NAME: module
     "list": "ps",
     "logs": "logs",
     "ls": "ps",
+    "move": "move",
     "pause": "pause",
     "port": "port",
     "prune": "container_prune",
     "ps": "ps",
+    "receive": "receive",
     "rename": "rename",
     "restart": "restart",
     "restore": "checkpoint",
@@ -102,7 +104,8 @@ CONTAINER = {  # sampan container NAME: module
     "update": "update",
     "wait": "wait",
 }
-MONITORED = ("run", "start", "restart")
+HIDDEN = ("receive",)  # for `container move` of another machine, not for people
+MONITORED = ("run", "start", "restart", "move", "receive")
 ABSENT = ("network", "pod")  # nothing of the kind is there yet
 
 

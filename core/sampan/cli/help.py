@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.cli import CONTAINER, VERBS
+from sampan.cli import CONTAINER, HIDDEN, VERBS
 
 GLOBAL_HELP = """Options:
   --root PATH             where images and containers are kept (SAMPAN_ROOT)
@@ -43,7 +43,7 @@ def overview(*, remote: bool = True) -> str:
 
 
 def container_overview() -> str:
-    rows = [f"  {name}" for name in sorted(CONTAINER)]
+    rows = [f"  {name}" for name in sorted(CONTAINER) if name not in HIDDEN]
     return "\n".join(
         [
             "Manage containers",

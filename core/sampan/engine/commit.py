@@ -59,10 +59,10 @@ def commit(
     instructions.apply(inner, chosen["change"])
     with engine.images.lease() as lease:
         lease.add(image.digest, image.id, *(layer.digest for layer in image.layers))
-        top = _layer(engine, lease, container, chosen, progress)
+        top = pack_changes(engine, lease, container, chosen, progress)
         chain = [top] if chosen["squash"] else [*pack.sources(image), top]
         size = pack.unpack(engine, chain, tell)
-        document = _document(image, container, inner, chain, chosen)
+        document = new_document(image, container, inner, chain, chosen)
         made = store(
             engine, lease, document, _layers(image, top, chosen), names, size, chosen["format"]
         )
@@ -70,13 +70,14 @@ def commit(
     return made
 
 
-def _layer(
+def pack_changes(
     engine: Engine,
     lease: Lease,
     container: Container,
     chosen: CommitOptions,
     progress: Callable[[int], object],
 ) -> LayerSource:
+    """The layer of what the container changed, as a blob that the lease keeps."""
     from sampan.engine.pause import paused
 
     with paused(engine, container, chosen["pause"]):
@@ -142,13 +143,14 @@ def now() -> str:
     return stamp(moment if epoch is None else min(moment, epoch * 10**9))
 
 
-def _document(
+def new_document(
     image: Image,
     container: Container,
     inner: dict[str, Any],
     chain: Sequence[LayerSource],
     chosen: CommitOptions,
 ) -> dict[str, Any]:
+    """The image's configuration with that inner one, for a chain of layers."""
     document = {
         key: value
         for key, value in image.config.items()

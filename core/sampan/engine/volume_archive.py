@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sampan.linux.userns import IdMap
     from sampan.model.volume import Volume
 
-SPOOL = 1 << 20
+CHUNK = 1 << 20
 UNLIMITED = 1 << 62
 
 
@@ -85,10 +85,19 @@ def _seekable(directory: int, source: int) -> int:
         os.lseek(source, 0, os.SEEK_CUR)
         return source
     except OSError:
-        spool = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
-    while data := os.read(source, SPOOL):
-        files.write_all(spool, data)
-    return spool
+        unnamed = _nameless(directory)
+    while data := os.read(source, CHUNK):
+        files.write_all(unnamed, data)
+    return unnamed
+
+
+def spool(engine: Engine) -> int:
+    """A file without a name, where the volumes are, for an archive on its way."""
+    return _nameless(engine.volumes.fd)
+
+
+def _nameless(directory: int) -> int:
+    return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
 
 
 def _supervise(engine: Engine, name: str, source: int, notices: int) -> None:
