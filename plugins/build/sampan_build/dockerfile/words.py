@@ -58,6 +58,31 @@ class Lexer:
         return reader.result
 
 
+class Expander:
+    """Expands words with the variables of one moment, and collects the names of those that are not set."""
+
+    def __init__(self, escape: str, variables: Mapping[str, str]) -> None:
+        self._lexer, self._variables = Lexer(escape), variables
+        self.unmatched: set[str] = set()
+
+    def word(self, text: str) -> str:
+        """text as one word."""
+        return self._expand(self._lexer, text).text
+
+    def words(self, text: str) -> list[str]:
+        """text split at the blanks that are not quoted."""
+        return self._expand(self._lexer, text).words
+
+    def body(self, text: str) -> str:
+        """A heredoc's content: quotes stay, and \\ is the escape character whatever the file's is."""
+        return self._expand(Lexer(keep_quotes=True), text).text
+
+    def _expand(self, lexer: Lexer, text: str) -> Expansion:
+        found = lexer.expand(text, self._variables)
+        self.unmatched |= found.unmatched
+        return found
+
+
 class _Words:
     """Words that are split while they are made: what was quoted holds no separator."""
 
