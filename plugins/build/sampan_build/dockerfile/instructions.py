@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 
 from sampan_build.dockerfile import mounts
 from sampan_build.dockerfile import values as v
@@ -14,7 +15,7 @@ from sampan_build.dockerfile.times import interval
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from sampan_build.dockerfile.parser import Document, Heredoc, Node
 
@@ -33,8 +34,15 @@ def read_all(document: Document) -> list[v.Instruction]:
 
 def read(node: Node, source: Source) -> v.Instruction:
     """The instruction that a node is."""
-    try:
+    with located(node, source):
         return _read(node)
+
+
+@contextmanager
+def located(node: Node, source: Source) -> Generator[None, None, None]:
+    """What is wrong inside is told with the node's place."""
+    try:
+        yield
     except ArgumentError as error:
         near = error.near or node.name
         raise DockerfileError(

@@ -27,6 +27,7 @@ ALIASES = {
     "rw": "readwrite",
 }
 SWITCHES = "readonly", "readwrite", "required"
+RELABEL = {"z": "shared", "Z": "private"}  # podman's, as with -v
 OWNED = "secret", "ssh", "cache"  # the types that have mode, uid and gid
 TRUE = "1", "t", "T", "TRUE", "true", "True"
 FALSE = "0", "f", "F", "FALSE", "false", "False"
@@ -53,6 +54,7 @@ class Mount:
     required: bool = False
     size: int = 0
     env: str | None = None
+    relabel: str = ""  # shared or private: SELinux labels
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
@@ -77,6 +79,9 @@ def read(text: str, expand: Callable[[str], str]) -> Mount:
     """The mount that the value of --mount asks for; its values are expanded."""
     found: dict[str, Any] = {"type": "bind"}
     for key, value, field in _fields(text):
+        if value == NO_VALUE and field in RELABEL:
+            found["relabel"] = RELABEL[field]
+            continue
         name = ALIASES.get(key, key)
         if value == NO_VALUE:
             if name not in SWITCHES:
@@ -173,6 +178,8 @@ def _check(found: dict[str, Any]) -> None:
             )
         if found.get("source") and found.get("id"):
             raise ArgumentError("both source and id can't be set", "", "source")
+    if "relabel" in found and kind not in ("bind", "cache"):
+        raise ArgumentError(f"z and Z not allowed for {quote(kind)} type mounts")
     if "sharing" in found and kind != "cache":
         raise ArgumentError(f"invalid cache sharing set for {kind} mount", "", "sharing")
     if kind == "ssh" and found.get("source"):

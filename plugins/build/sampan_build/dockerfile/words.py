@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sampan_build.dockerfile.arguments import ArgumentError
 from sampan_build.dockerfile.pattern import PatternError, replace, trim_prefix, trim_suffix
 from sampan_build.dockerfile.source import SPACE, deeper
 
@@ -20,7 +21,7 @@ SPACES = frozenset(SPACE)
 MISSING_BRACE = "syntax error: missing '}'"
 
 
-class WordError(ValueError):
+class WordError(ArgumentError):
     """A word that cannot be read; its text says why."""
 
 
@@ -54,7 +55,7 @@ class Lexer:
         try:
             reader.result.text, reader.result.words = reader.until("", self.raw_escapes)
         except (WordError, PatternError) as error:
-            raise WordError(f'failed to process "{text}": {error}') from None
+            raise WordError(f'failed to process "{text}": {error}', near=text) from None
         return reader.result
 
 
