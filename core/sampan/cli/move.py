@@ -69,7 +69,8 @@ def main(words: list[str], spawned: Spawned) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with show(values["quiet"]) as progress:
-        print(moving.move(engine, word, connection, chosen, spawned, progress))
+        there = moving.move(engine, word, connection, chosen, spawned, progress)
+    print(there)
     return 0
 
 

@@ -14,7 +14,7 @@ from sampan.model import idmaps, isolation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from sampan.model.container import Record
@@ -71,57 +71,43 @@ def refusals(
     found: list[SampanError] = []
     if container.state == "paused":
         found.append(InUseError(what, "it is paused", f"sampan unpause {container.name}"))
-    if options["rm"]:
-        found.append(
-            UnsupportedError(
-                what,
-                "it was made with --rm, and is gone once it is stopped",
-                "make it without --rm",
-            )
-        )
-
-    def refuse(why: str, hint: str) -> None:
-        found.append(UnsupportedError(what, why, hint))
-
-    for option, donor in isolation.shared(options).items():
-        refuse(f"--{option} is the namespace of container {donor[:12]}", "that one stays here")
-    if dependents:
-        joined = ", ".join(one[:12] for one in dependents)
-        refuse(f"other containers join its namespaces: {joined}", "remove these first")
-    if uses := options.get("secrets"):
-        names = ", ".join(sorted({use["name"] for use in uses}))
-        refuse(
-            f"secrets are not moved: {names}",
-            "create them there, and a container that is given them",
-        )
-    kept = int(idmaps.parse(options["userns"]).name == "keep-id")  # whose line is made there again
-    if len(options["passwd_entries"]) > kept:
-        refuse("--hostuser tells of a user of this machine", "make it without --hostuser")
-    if options["cgroup_parent"]:
-        refuse(
-            f"--cgroup-parent {options['cgroup_parent']} is a place of this machine",
-            "make it without",
-        )
-    block = options["resources"].get("blockIO", {})
-    if set(block) - {"weight"}:
-        refuse("limits of block devices are of this machine", "sampan update takes them away")
-    for mount in options["mounts"]:
-        _refuse_mount(mount, refuse)
-    volume_names = [mount["name"] for mount in options["mounts"] if mount["type"] == "volume"]
-    if volume_names and not volumes:
-        refuse(f"it has volumes: {', '.join(volume_names)}", "--volumes sends their content too")
+    reasons = [*_others(options, dependents), *_local(options)]
+    names = [mount["name"] for mount in options["mounts"] if mount["type"] == "volume"]
+    if names and not volumes:
+        reasons.append((f"it has volumes: {', '.join(names)}", "--volumes sends their content too"))
     paths = host_paths(container.record)
     if paths and not keep_binds:
-        refuse(
-            f"it uses paths of this machine: {', '.join(paths)}",
-            "--keep-binds, if the other machine has the same paths",
-        )
-    return found
+        why = f"it uses paths of this machine: {', '.join(paths)}"
+        reasons.append((why, "--keep-binds, if the other machine has the same paths"))
+    return found + [UnsupportedError(what, why, hint) for why, hint in reasons]
 
 
-def _refuse_mount(mount: Mount, refuse: Any) -> None:
-    if mount["type"] == "image":
-        refuse(f"it mounts the image {mount['source']}", "mounted images are not moved")
+def _others(options: Any, dependents: list[str]) -> Iterator[tuple[str, str]]:
+    """Why, and what to do, where other containers are concerned."""
+    for option, donor in isolation.shared(options).items():
+        yield f"--{option} is the namespace of container {donor[:12]}", "that one stays here"
+    if dependents:
+        joined = ", ".join(one[:12] for one in dependents)
+        yield f"other containers join its namespaces: {joined}", "remove these first"
+
+
+def _local(options: Any) -> Iterator[tuple[str, str]]:
+    """Why, and what to do, for options that have a meaning on this machine alone."""
+    if options["rm"]:
+        yield "it was made with --rm, and is gone once it is stopped", "make it without --rm"
+    if uses := options.get("secrets"):
+        names = ", ".join(sorted({use["name"] for use in uses}))
+        yield f"secrets are not moved: {names}", "create them there, and a container that has them"
+    kept = int(idmaps.parse(options["userns"]).name == "keep-id")  # whose line is made there again
+    if len(options["passwd_entries"]) > kept:
+        yield "--hostuser tells of a user of this machine", "make it without --hostuser"
+    if parent := options["cgroup_parent"]:
+        yield f"--cgroup-parent {parent} is a place of this machine", "make it without"
+    if set(options["resources"].get("blockIO", {})) - {"weight"}:
+        yield "it has limits of this machine's block devices", "make it without"
+    for mount in options["mounts"]:
+        if mount["type"] == "image":
+            yield f"it mounts the image {mount['source']}", "mounted images are not moved"
 
 
 def host_paths(record: Record) -> list[str]:
