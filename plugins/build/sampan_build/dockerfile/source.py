@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from dataclasses import dataclass
 
@@ -95,8 +94,27 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean X?`, or which words there are."""
     names = sorted(known)
     folded = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(word.lower()[:64], folded, 1, 0.6)
-    return f"did you mean {folded[found[0]]}?" if found else f"known are {', '.join(names)}"
+    found = closest(word.lower(), folded)
+    return f"did you mean {folded[found]}?" if found else f"known are {', '.join(names)}"
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The known word that is fewer than three changes, and less than a whole word, away from this one; or ""."""
+    limit = min(3, len(word))
+    near = sorted(
+        (_distance(word, name), name) for name in known if abs(len(name) - len(word)) < limit
+    )
+    return near[0][1] if near and 0 < near[0][0] < limit else ""
+
+
+def _distance(one: str, other: str) -> int:
+    """Levenshtein's: how many characters must be put in, taken out or changed."""
+    row = list(range(len(other) + 1))
+    for at, char in enumerate(one, 1):
+        above, row = row, [at]
+        for column, found in enumerate(other, 1):
+            row.append(min(row[-1] + 1, above[column] + 1, above[column - 1] + (char != found)))
+    return row[-1]
 
 
 def deeper(depth: int) -> bool:
