@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from sampan.errors import SampanError
@@ -115,8 +114,3 @@ def _distance(one: str, other: str) -> int:
         for column, found in enumerate(other, 1):
             row.append(min(row[-1] + 1, above[column] + 1, above[column - 1] + (char != found)))
     return row[-1]
-
-
-def deeper(depth: int) -> bool:
-    """True where nesting of this depth would bring the interpreter to its limit."""
-    return depth > min(100, sys.getrecursionlimit() // 10)
