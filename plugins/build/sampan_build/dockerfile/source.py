@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHOWN = 160  # characters of a line
+LONGEST = 400  # characters of what is said: a word may be as long as a line
+MOST_KNOWN = 200  # words that a misspelt one is compared with
 # What Go calls a space (unicode.IsSpace); Python's str.isspace knows four more.
 SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -38,7 +40,7 @@ class DockerfileError(SampanError):
         self.file = source.name
         self.line, self.column, self.width = source.locate(line, max(end, line), near)
         self.text = source.line(self.line)
-        super().__init__(f"{self.file}:{self.line}: {what}", why, hint)
+        super().__init__(f"{self.file}:{self.line}: {_brief(what)}", _brief(why), _brief(hint))
 
     def report(self) -> str:
         """The one line, then the text and the caret."""
@@ -99,6 +101,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The known word that is fewer than three changes, and less than a whole word, away from this one; or ""."""
+    known = tuple(known)
+    if len(known) > MOST_KNOWN:
+        return ""
     limit = min(3, len(word))
     near = sorted(
         (_distance(word, name), name) for name in known if abs(len(name) - len(word)) < limit
@@ -114,3 +119,7 @@ def _distance(one: str, other: str) -> int:
         for column, found in enumerate(other, 1):
             row.append(min(row[-1] + 1, above[column] + 1, above[column - 1] + (char != found)))
     return row[-1]
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
