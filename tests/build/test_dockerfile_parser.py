@@ -321,6 +321,10 @@ def test_the_nearest_word() -> None:
     assert nearest("xyz", ["RUN", "FROM"]) == "known are FROM, RUN"
 
 
+def test_an_error_is_short_whatever_the_line_is() -> None:
+    assert len(str(refused(f"ENV {'x' * 60000}"))) < 1000
+
+
 LINES = st.lists(
     st.one_of(
         st.text(max_size=20),

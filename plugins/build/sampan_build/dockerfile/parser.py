@@ -134,7 +134,10 @@ class _Parser:
                 continue
             if comment:
                 text = row[1:].strip(SPACE)
-                comments = [*comments, text] if text else []
+                if text:
+                    comments.append(text)
+                else:
+                    comments = []
                 continue
             line, more = self._trim(stripped)
             if not more and not line:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import sys
 from dataclasses import dataclass
 
 from sampan.errors import SampanError
@@ -13,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHOWN = 160  # characters of a line
+LONGEST = 400  # characters of what is said: a word may be as long as a line
+MOST_KNOWN = 200  # words that a misspelt one is compared with
 # What Go calls a space (unicode.IsSpace); Python's str.isspace knows four more.
 SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -40,7 +40,7 @@ class DockerfileError(SampanError):
         self.file = source.name
         self.line, self.column, self.width = source.locate(line, max(end, line), near)
         self.text = source.line(self.line)
-        super().__init__(f"{self.file}:{self.line}: {what}", why, hint)
+        super().__init__(f"{self.file}:{self.line}: {_brief(what)}", _brief(why), _brief(hint))
 
     def report(self) -> str:
         """The one line, then the text and the caret."""
@@ -95,10 +95,31 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean X?`, or which words there are."""
     names = sorted(known)
     folded = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(word.lower()[:64], folded, 1, 0.6)
-    return f"did you mean {folded[found[0]]}?" if found else f"known are {', '.join(names)}"
+    found = closest(word.lower(), folded)
+    return f"did you mean {folded[found]}?" if found else f"known are {', '.join(names)}"
 
 
-def deeper(depth: int) -> bool:
-    """True where nesting of this depth would bring the interpreter to its limit."""
-    return depth > min(100, sys.getrecursionlimit() // 10)
+def closest(word: str, known: Iterable[str]) -> str:
+    """The known word that is fewer than three changes, and less than a whole word, away from this one; or ""."""
+    known = tuple(known)
+    if len(known) > MOST_KNOWN:
+        return ""
+    limit = min(3, len(word))
+    near = sorted(
+        (_distance(word, name), name) for name in known if abs(len(name) - len(word)) < limit
+    )
+    return near[0][1] if near and 0 < near[0][0] < limit else ""
+
+
+def _distance(one: str, other: str) -> int:
+    """Levenshtein's: how many characters must be put in, taken out or changed."""
+    row = list(range(len(other) + 1))
+    for at, char in enumerate(one, 1):
+        above, row = row, [at]
+        for column, found in enumerate(other, 1):
+            row.append(min(row[-1] + 1, above[column] + 1, above[column - 1] + (char != found)))
+    return row[-1]
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

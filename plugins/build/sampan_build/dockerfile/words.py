@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sampan_build.dockerfile.arguments import ArgumentError
 from sampan_build.dockerfile.pattern import PatternError, replace, trim_prefix, trim_suffix
-from sampan_build.dockerfile.source import SPACE, deeper
+from sampan_build.dockerfile.source import SPACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SPECIAL = "@*#?-$!0"  # the shell's special parameters: names of one character
 SPACES = frozenset(SPACE)
+MAX_NESTING = 50  # of variables in words of variables
 MISSING_BRACE = "syntax error: missing '}'"
 
 
@@ -127,7 +128,7 @@ class _Reader:
 
     def until(self, stop: str, raw: bool) -> tuple[str, list[str]]:
         """(one word, words) up to the character stop, which is consumed, or to the end."""
-        if deeper(self.depth):
+        if self.depth > MAX_NESTING:
             raise WordError("variables are nested too deeply")
         before, self.raw = self.raw, raw
         self.depth += 1
