@@ -215,6 +215,18 @@ def test_a_proxy_of_the_host_is_in_no_image(sampan: Sampan) -> None:
     sampan.text("rmi", "localhost/proxied")
 
 
+def test_an_image_of_another_machine_does_not_run(sampan: Sampan, tmp_path: Path) -> None:
+    sampan.text("create", "--name", "c", "busybox")
+    sampan.text("export", "-o", str(tmp_path / "tree.tar"), "c")
+    other = "s390x" if os.uname().machine != "s390x" else "amd64"
+    sampan.text("import", "-q", "--arch", other, str(tmp_path / "tree.tar"), "localhost/other:1")
+    result = sampan("run", "--rm", "localhost/other:1", "true")
+    assert result.returncode == 125
+    assert f"image is linux/{other}, host is linux/".encode() in result.stderr
+    assert b"exec format" not in result.stderr
+    sampan.text("rmi", "localhost/other:1")
+
+
 def test_push_to_places(sampan: Sampan, tmp_path: Path) -> None:
     for place in (
         f"oci:{tmp_path}/o:fine",
