@@ -169,7 +169,7 @@ def test_a_monitor_that_checks_is_idle(sampan: Sampan) -> None:
     monitor = sampan.state("c")["ConmonPid"]
     before = _used(monitor)
     time.sleep(3)
-    assert (_used(monitor) - before) / 3 < 0.01
+    assert (_used(monitor) - before) / 3 < 0.05  # on a busy machine; a loop would use all of it
 
 
 def _used(pid: int) -> float:
