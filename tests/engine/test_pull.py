@@ -57,6 +57,12 @@ def test_pull(engine: StandIn, registry: BadRegistry) -> None:
     assert not registry.paths("/blobs/")  # nothing is fetched again
 
 
+def test_an_image_is_called_as_it_was_asked_for(engine: StandIn, registry: BadRegistry) -> None:
+    registry.add(MadeImage())
+    for name in (registry.name("b"), registry.name("a"), registry.name("c")):
+        assert pull(engine, name).name == name
+
+
 def test_policies(engine: StandIn, registry: BadRegistry) -> None:
     with pytest.raises(NotFoundError):
         pull(engine, registry.name(), policy="never")

@@ -208,9 +208,12 @@ class Receiving:
                     f"{before.os}/{before.architecture} is {before.id[7:19]}"
                 )
         size = sum(int(self.engine.layers.record(key)["size"]) for key in self.keys)
-        return self.engine.images.add(
+        image = self.engine.images.add(
             digest, self.names, index_digest=index_digest, source=self.source.served_by, size=size
         )
+        if self.names:
+            image.name = self.names[0]  # of all its names the one that was asked for
+        return image
 
 
 def _named(images: ImageStore, name: str) -> Image | None:
