@@ -15,7 +15,7 @@ from imagemaker import MadeImage, digest
 from sampan.errors import CorruptError, NotFoundError, SampanError
 from sampan.model.image import Descriptor
 from sampan.model.reference import parse
-from sampan.registry import config, waiting
+from sampan.registry import config, fetch, waiting
 from sampan.registry.errors import RegistryError
 from sampan.registry.fetch import Remote
 from sampan.store.blobs import BlobStore
@@ -329,3 +329,23 @@ def test_a_refused_connection_says_so(client: Client) -> None:
     remote = Remote(parse("127.0.0.1:1/x"), client.conf, sleep=client.waits.append)
     with pytest.raises(SampanError, match="refused"):
         remote.manifest("1")
+
+
+class Received:
+    """What a pace looks at of an ingest."""
+
+    digest = "sha256:x"
+    offset = 0
+
+
+def test_a_connection_that_drips_is_given_up() -> None:
+    received = Received()
+    pace = fetch._Pace(received, seconds=0.1)  # type: ignore[arg-type]
+    received.offset = fetch.FLOOR  # ten times the floor's rate
+    time.sleep(0.12)
+    pace.check()
+    received.offset += 10
+    pace.check()  # within the time that it has
+    time.sleep(0.12)
+    with pytest.raises(RegistryError, match="less than 1024 bytes a second"):
+        pace.check()
