@@ -13,9 +13,9 @@ from badregistry import BadRegistry, Reply, Request
 from imagemaker import MadeImage
 from sampan.errors import CorruptError, SampanError
 from sampan.model.reference import parse
-from sampan.registry import auth, config
+from sampan.registry import auth, config, login
 from sampan.registry import credentials as credentials_of
-from sampan.registry.access import Access
+from sampan.registry.access import Access, Credential
 from sampan.registry.errors import RegistryError
 from sampan.registry.fetch import Remote
 from sampan.registry.proxy import proxy_for
@@ -99,6 +99,23 @@ def test_a_missing_scope_is_made(registry: BadRegistry) -> None:
     tokens(registry, "access_token")
     manifest(registry)
     assert registry.paths("/token") == ["/token?x=1&scope=repository%3Aa%2Fb%3Apull"]
+
+
+def test_a_login_asks_for_no_repository(registry: BadRegistry) -> None:
+    """A token without a scope says who one is; `repository::pull` would be refused as malformed."""
+    given = Access(credential=Credential("me", SECRET))
+
+    def first(request: Request) -> Reply | None:
+        if request.path != "/v2/" or request.headers.get("authorization") == "Bearer T":
+            return None
+        return Reply(
+            401, headers={"WWW-Authenticate": f'Bearer realm="{registry.url}/token",service="s"'}
+        )
+
+    registry.rules.append(first)
+    tokens(registry)
+    assert login.check(registry.host, config.RegistriesConf(), given)
+    assert registry.paths("/token") == ["/token?service=s"]
 
 
 def test_basic_alone(registry: BadRegistry) -> None:

@@ -250,9 +250,7 @@ class Registry:
                 )
             # The realm's own credential is another matter: it was given for that host.
             credential = credentials.lookup(parts.netloc, "", self._access.authfile)
-        scope = (
-            challenge.parameters.get("scope") or f"repository:{self.endpoint.path}:{self._actions}"
-        )
+        scope = challenge.parameters.get("scope") or self._scope()
         fields = {"service": challenge.parameters.get("service", ""), "scope": scope}
         fields = {key: value for key, value in fields.items() if value}
         if credential is not None and credential.identity_token:
