@@ -162,3 +162,17 @@ def test_a_removal_that_is_killed_is_finished_by_the_next(here: int, tmp_path: P
     os.waitpid(pid, 0)
     files.remove_tree(here, "tree")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the file system cannot make one at once."""
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fds = [files.nameless(directory)]
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # EISDIR, as an old file system answers
+    fds.append(files.nameless(directory))
+    for fd in fds:
+        files.write_all(fd, b"data")
+        assert os.pread(fd, 10, 0) == b"data"
+        assert os.listdir(tmp_path) == []
+        os.close(fd)
+    os.close(directory)

@@ -95,6 +95,18 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
+def nameless(directory: int) -> int:
+    """A new file for reading and writing that has no name: nothing is left of it when its writer is killed."""
+    try:
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError:  # NFS and some others know no such file
+        name = temporary_name()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=directory)
+        unlink(directory, name)
+        return fd
+
+
 def write_atomic(
     dir_fd: int, name: str, data: bytes, *, sync: bool = True, mode: int = 0o600
 ) -> None:

@@ -14,8 +14,8 @@ import pytest
 from badregistry import BadRegistry, Reply, Request
 from engine.standin import StandIn
 from imagemaker import MadeImage, digest, index_of, layer_tar
+from sampan.engine.fetching import Silent
 from sampan.engine.pull import pull
-from sampan.engine.receive import Silent
 from sampan.errors import CorruptError, LimitError, NotFoundError, SampanError, UnsupportedError
 from sampan.model import image as model
 

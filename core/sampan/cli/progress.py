@@ -1,6 +1,6 @@
 """What a pull shows on standard error: bars on a terminal, lines elsewhere, nothing with --quiet.
 
-The engine sees `sampan.engine.receive.Progress`.  rich is imported for a terminal only, and its
+The engine sees `sampan.engine.fetching.Progress`.  rich is imported for a terminal only, and its
 refreshing thread is left out: the unpacker forks, which wants a process of one thread, so the
 bars are drawn from the updates.
 """
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sampan.cli.format import escape
-from sampan.engine.receive import Silent
+from sampan.engine.fetching import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

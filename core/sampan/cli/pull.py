@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.engine import Engine
-    from sampan.engine.receive import Progress
+    from sampan.engine.fetching import Progress
     from sampan.store.images import Image
 
 VERB = Verb(

@@ -49,7 +49,7 @@ class Host:
         """A new layer of what `write` puts into an empty directory; returns its diff_id."""
         place = files.open_directory(PLACE, dir_fd=self._engine.root_fd, create=True)
         try:
-            archive = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=place)
+            archive = files.nameless(place)
             try:
                 userns.run(self.idmap, lambda: _fill(place, archive, write))
                 return self._keep(archive)

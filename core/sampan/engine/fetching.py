@@ -25,7 +25,27 @@ THREAD_NAME = "sampan-fetch"
 _GRACE = 5.0  # seconds that a thread has for its last chunk
 
 
-class Watcher(Protocol):
+class Progress(Protocol):
+    """What the transfer of an image tells while it goes on. Called from several threads."""
+
+    def note(self, text: str) -> None:
+        """A line for the user."""
+        ...
+
+    def begin(self, digest: str, size: int, kind: str) -> None:
+        """A blob is about to be received; kind: "blob" or "config"."""
+        ...
+
+    def update(self, digest: str, received: int) -> None: ...
+
+    def end(self, digest: str, outcome: str) -> None:
+        """outcome: "done", "exists" (nothing to fetch) or "unpacked"."""
+        ...
+
+
+class Silent:
+    """A Progress that tells nothing."""
+
     def note(self, text: str) -> None: ...
 
     def begin(self, digest: str, size: int, kind: str) -> None: ...
@@ -72,8 +92,8 @@ class _Stopped(Exception):
 class Fetcher:
     """Brings blobs of one source into the store."""
 
-    def __init__(self, blobs: BlobStore, source: Source, watcher: Watcher) -> None:
-        self._blobs, self._source, self._watcher = blobs, source, watcher
+    def __init__(self, blobs: BlobStore, source: Source, tell: Progress) -> None:
+        self._blobs, self._source, self._tell = blobs, source, tell
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._failures: list[BaseException] = []
@@ -83,12 +103,10 @@ class Fetcher:
         refuse it.
         """
         for last in (False, True):
-            with self._blobs.ingest(
-                descriptor.digest, descriptor.size, self._watcher.note
-            ) as ingest:
+            with self._blobs.ingest(descriptor.digest, descriptor.size, self._tell.note) as ingest:
                 if ingest.complete:
                     return self._present(descriptor, kind, use)
-                self._watcher.begin(descriptor.digest, descriptor.size, kind)
+                self._tell.begin(descriptor.digest, descriptor.size, kind)
                 fd = self._receive(descriptor, ingest, last)
                 if fd is None:
                     continue
@@ -97,7 +115,7 @@ class Fetcher:
                 finally:
                     os.close(fd)
                 ingest.commit()
-                return self._watcher.end(descriptor.digest, "done")
+                return self._tell.end(descriptor.digest, "done")
 
     def all(self, work: Sequence[LayerWork], submit: Submit | None) -> None:
         """All blobs, in parallel and in order; raises the first failure."""
@@ -151,14 +169,14 @@ class Fetcher:
                 f"blob {descriptor.digest} is refused",
                 f"its descriptor says {descriptor.size} bytes and it has another size",
             )
-        self._watcher.begin(descriptor.digest, descriptor.size, kind)
+        self._tell.begin(descriptor.digest, descriptor.size, kind)
         if use is not None:
             fd = self._blobs.open(descriptor.digest)
             try:
                 use(fd)
             finally:
                 os.close(fd)
-        self._watcher.end(descriptor.digest, "exists")
+        self._tell.end(descriptor.digest, "exists")
 
     def _receive(self, descriptor: Descriptor, ingest: Ingest, last: bool) -> int | None:
         """A descriptor of the verified bytes, or None if they are worth another try."""
@@ -166,7 +184,7 @@ class Fetcher:
         def advance(received: int) -> None:
             if self._stop.is_set():
                 raise _Stopped
-            self._watcher.update(descriptor.digest, received)
+            self._tell.update(descriptor.digest, received)
 
         try:
             self._source.blob(descriptor, ingest, advance, mirrors=not last)
@@ -178,7 +196,7 @@ class Fetcher:
             ingest.discard()
             if last:
                 raise
-            self._watcher.note(f"{error}; fetching it once more")
+            self._tell.note(f"{error}; fetching it once more")
             return None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -7,13 +7,13 @@ the store: its parts are read in another order than they come.
 from __future__ import annotations
 
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from sampan import files
 from sampan.engine import inflate, pack
-from sampan.engine.receive import Receiving, Silent
+from sampan.engine.fetching import Silent
+from sampan.engine.receive import Receiving
 from sampan.errors import CorruptError, NotFoundError, SampanError
 from sampan.model import platform as platforms
 from sampan.model import reference
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sampan.engine import Engine
-    from sampan.engine.receive import Progress
+    from sampan.engine.fetching import Progress
     from sampan.model.platform import Platform
     from sampan.store.leases import Lease
     from sampan.transports.docker_archive import Archived
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sampan.transports.tree import Piece, Tree
 
 _THREADS = 2
+_READ = 1 << 12
 _NO_FORMAT = "payload does not match any of the supported image formats:"  # podman's words
 
 
@@ -152,12 +153,14 @@ def _indexed(fd: int, label: str, what: str) -> Archive:
 def _spooled(engine: Engine, compressed: Callable[[], bytes], what: str) -> int:
     """A file without a name that has the archive uncompressed."""
     read = inflate.inflated(compressed, what)
-    directory = files.path_of(engine.root_fd)
-    with tempfile.TemporaryFile(dir=directory, prefix="load-") as file:
+    spooled = files.nameless(engine.root_fd)
+    try:
         while chunk := read():
-            file.write(chunk)
-        file.flush()
-        return os.dup(file.fileno())
+            files.write_all(spooled, chunk)
+    except BaseException:
+        os.close(spooled)
+        raise
+    return spooled
 
 
 def _load_layout(engine: Engine, tree: Tree, tell: Progress) -> list[Loaded]:
@@ -171,9 +174,9 @@ def _load_layout(engine: Engine, tree: Tree, tell: Progress) -> list[Loaded]:
 
 def _load_docker(engine: Engine, tree: Tree, tell: Progress) -> list[Loaded]:
     _need(tree, "manifest.json")
-    data = tree.open("manifest.json").read(16 << 20, "manifest.json")
-    if data.lstrip()[:1] != b"[":
-        raise _OtherFormat("manifest.json is no list")
+    with tree.open("manifest.json") as piece:
+        if not piece.pread(_READ, 0).lstrip().startswith(b"["):
+            raise _OtherFormat("manifest.json is no list")
     return [_docker_image(engine, tree, one, tell) for one in docker_archive.images(tree)]
 
 

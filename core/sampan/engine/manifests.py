@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sampan.engine import Engine, pack
-from sampan.engine.fetching import Fetcher, LayerWork
+from sampan.engine.fetching import Fetcher, LayerWork, Progress, Silent
 from sampan.engine.images import UnknownImageError, full_name
 from sampan.engine.images import find as find_image
 from sampan.engine.pull import find as find_remote
 from sampan.engine.push import Pusher
-from sampan.engine.receive import Progress, Silent
 from sampan.errors import NotFoundError, UnsupportedError, UsageError
 from sampan.model import convert, reference
 from sampan.model import image as model

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from sampan.engine import Engine
     from sampan.engine.commit import CommitOptions
+    from sampan.engine.fetching import Progress
     from sampan.engine.move_ssh import Connection
     from sampan.engine.move_wire import Message, Wire
-    from sampan.engine.receive import Progress
     from sampan.engine.spawn import Spawned
     from sampan.store.containers import Container
     from sampan.store.images import Image

@@ -10,9 +10,10 @@ import os
 import threading
 
 from sampan.engine import limits, move_words, pack, volume_archive, warn
+from sampan.engine.fetching import Silent
 from sampan.engine.images import delete, needed_layers
 from sampan.engine.move_wire import Gone, flag, greet, objects, text, texts, whole
-from sampan.engine.receive import Receiving, Silent
+from sampan.engine.receive import Receiving
 from sampan.errors import CorruptError, InUseError, LimitError, SampanError
 from sampan.model import image as documents
 from sampan.model import isolation

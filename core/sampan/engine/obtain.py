@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sampan.engine import Engine
-    from sampan.engine.receive import Progress
+    from sampan.engine.fetching import Progress
     from sampan.store.images import Image
 
 HOST_PREFIX = "host:"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sampan.engine.receive import Progress, Receiving, ReceivingEngine, Silent
+from sampan.engine.fetching import Progress, Silent
+from sampan.engine.receive import Receiving, ReceivingEngine
 from sampan.errors import NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.model import platform as platforms
 from sampan.model import reference

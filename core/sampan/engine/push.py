@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sampan.engine import Engine, events, pack
+from sampan.engine.fetching import Progress, Silent
 from sampan.engine.images import called, find
-from sampan.engine.receive import Progress, Silent
 from sampan.engine.recompress import Compression, recompressed
 from sampan.errors import UsageError
 from sampan.model import convert, reference

@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from sampan.engine.fetching import Fetcher, LayerWork, Source
+from sampan.engine.fetching import Fetcher, LayerWork, Progress, Source
 from sampan.errors import CorruptError, LimitError, SampanError, UnsupportedError
 from sampan.model import image as model
 from sampan.model import platform as platforms
@@ -26,36 +26,6 @@ from sampan.store.layers import LayerSource, LayerStore
 from sampan.store.leases import Lease
 
 _NESTING = 3  # indexes within indexes
-
-
-class Progress(Protocol):
-    """What the transfer of an image tells while it goes on. Called from several threads."""
-
-    def note(self, text: str) -> None:
-        """A line for the user."""
-        ...
-
-    def begin(self, digest: str, size: int, kind: str) -> None:
-        """A blob is about to be received; kind: "blob" or "config"."""
-        ...
-
-    def update(self, digest: str, received: int) -> None: ...
-
-    def end(self, digest: str, outcome: str) -> None:
-        """outcome: "done", "exists" (nothing to fetch) or "unpacked"."""
-        ...
-
-
-class Silent:
-    """A Progress that tells nothing."""
-
-    def note(self, text: str) -> None: ...
-
-    def begin(self, digest: str, size: int, kind: str) -> None: ...
-
-    def update(self, digest: str, received: int) -> None: ...
-
-    def end(self, digest: str, outcome: str) -> None: ...
 
 
 class ReceivingEngine(Protocol):

@@ -15,7 +15,7 @@ import zstandard
 from isal import isal_zlib
 
 from sampan.engine import Engine
-from sampan.engine.receive import Progress
+from sampan.engine.fetching import Progress
 from sampan.errors import CorruptError, UsageError
 from sampan.model import convert
 from sampan.model import image as model

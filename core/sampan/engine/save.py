@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.engine import Engine
-    from sampan.engine.receive import Progress
+    from sampan.engine.fetching import Progress
     from sampan.store.images import Image
     from sampan.store.layers import LayerSource
     from sampan.transports.output import Output
@@ -109,7 +109,7 @@ def whole_file(path: str, fill: Callable[[int], object]) -> None:
         raise SampanError(f"cannot write {path}", error.strerror or "") from None
     temporary = files.temporary_name()
     try:
-        fd = _nameless(folder, temporary)
+        fd = _new_file(folder, temporary)
         try:
             fill(fd)
             if not os.fstat(fd).st_nlink:
@@ -124,8 +124,8 @@ def whole_file(path: str, fill: Callable[[int], object]) -> None:
         os.close(folder)
 
 
-def _nameless(folder: int, name: str) -> int:
-    """A new file that leaves nothing behind when its writer is killed; where that cannot be had, a named one."""
+def _new_file(folder: int, name: str) -> int:
+    """One that gets its name when it is whole; where that cannot be had, one with a name for the time being."""
     try:
         return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666, dir_fd=folder)
     except OSError:

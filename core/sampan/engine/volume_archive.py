@@ -85,7 +85,7 @@ def _seekable(directory: int, source: int) -> int:
         os.lseek(source, 0, os.SEEK_CUR)
         return source
     except OSError:
-        unnamed = _nameless(directory)
+        unnamed = files.nameless(directory)
     while data := os.read(source, CHUNK):
         files.write_all(unnamed, data)
     return unnamed
@@ -93,11 +93,7 @@ def _seekable(directory: int, source: int) -> int:
 
 def spool(engine: Engine) -> int:
     """A file without a name, where the volumes are, for an archive on its way."""
-    return _nameless(engine.volumes.fd)
-
-
-def _nameless(directory: int) -> int:
-    return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    return files.nameless(engine.volumes.fd)
 
 
 def _supervise(engine: Engine, name: str, source: int, notices: int) -> None:

@@ -14,6 +14,7 @@ import fcntl
 import os
 import stat
 
+from sampan import files
 from sampan.errors import UnsupportedError
 from sampan.linux.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
@@ -195,9 +196,7 @@ def can_reflink(directory: int) -> bool:
     fds: list[int] = []
     try:
         for _ in range(2):
-            fds.append(
-                os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
-            )
+            fds.append(files.nameless(directory))
         os.write(fds[0], bytes(4096))
         fcntl.ioctl(fds[1], FICLONE, fds[0])
         return True

@@ -68,9 +68,6 @@ class Upload:
         """Whether the repository has the blob; a registry that does not say is not believed to."""
         return self._head(f"blobs/{digest}")
 
-    def has_manifest(self, digest: str) -> bool:
-        return self._head(f"manifests/{digest}")
-
     def blob(
         self, descriptor: Descriptor, fd: int, origins: Sequence[str], advance: Advance
     ) -> str:
