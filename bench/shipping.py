@@ -76,27 +76,23 @@ class Bench:
         podman = ["podman", "--root", f"{place}/podman", "--runroot", f"{place}/run"]
         self.engines = {"podman": podman, "sampan": ["sampan", "--root", f"{place}/sampan"]}
 
-    def quietly(self, *words: str) -> None:
-        for engine in self.engines.values():
-            subprocess.run([*engine, *words], stdout=subprocess.DEVNULL, check=True)
-
     def compare(
         self,
         name: str,
         command: Callable[[str, list[str]], Sequence[str]],
-        before: Callable[[str, list[str]], object] | None = None,
+        before: Callable[[str, list[str]], object],
     ) -> None:
-        """command, before: given the tool's name and the words that begin its commands."""
+        """command, before: given a tool's name and the words that begin its commands; without a command it is left out."""
         tools = {**self.engines, "skopeo": ["skopeo", "--insecure-policy"]}
         samples: dict[str, list[Sample]] = {}
         for number in range(self.runs + 1):
             for tool, words in tools.items():
-                asked = command(tool, words)
-                if not asked:
+                if not command(tool, words):
                     continue
-                if before:
-                    before(tool, words)
-                sample = once(asked)
+                before(tool, words)
+                sample = once(
+                    command(tool, words)
+                )  # asked again: `before` may have found a place for it
                 if number:  # the first round warms up
                     samples.setdefault(tool, []).append(sample)
         self.show(name, samples)
@@ -144,46 +140,19 @@ class Bench:
                 target = stack.enter_context(empty_registry(self.place))
 
             def command(tool: str, words: list[str]) -> list[str]:
+                to = f"docker://{target}/x"
                 if tool == "skopeo":
-                    more = [
-                        word.replace("--", "--dest-", 1).replace("compression", "compress")
-                        for word in options
+                    copy = [
+                        "copy",
+                        "-q",
+                        "--dest-tls-verify=false",
+                        f"oci:{self.place}/layout:x",
+                        to,
                     ]
-                    layout = f"oci:{self.place}/layout:x"
-                    return (
-                        []
-                        if more
-                        else [
-                            *words,
-                            "copy",
-                            "-q",
-                            "--dest-tls-verify=false",
-                            layout,
-                            "docker://TARGET/x",
-                        ]
-                    )
-                return [*words, "push", "-q", PLAIN, *options, source, "docker://TARGET/x"]
+                    return [] if options else [*words, *copy]
+                return [*words, "push", "-q", PLAIN, *options, source, to]
 
-            self._push(f"push {name} {' '.join(options)}", command, before, lambda: target)
-
-    def _push(
-        self,
-        name: str,
-        command: Callable[[str, list[str]], list[str]],
-        before: Callable[[str, list[str]], None],
-        target: Callable[[], str],
-    ) -> None:
-        tools = {**self.engines, "skopeo": ["skopeo", "--insecure-policy"]}
-        samples: dict[str, list[Sample]] = {}
-        for number in range(self.runs + 1):
-            for tool, words in tools.items():
-                asked = command(tool, words)
-                if asked:
-                    before(tool, words)
-                    sample = once([word.replace("TARGET", target()) for word in asked])
-                    if number:
-                        samples.setdefault(tool, []).append(sample)
-        self.show(name, samples)
+            self.compare(f"push {name} {' '.join(options)}", command, before)
 
     def archives(self, source: str, form: str) -> None:
         name = source.partition("/")[2]

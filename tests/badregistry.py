@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from httpthread import HttpThread
 from imagemaker import MadeImage, digest
 from sampan.model import image as model
 
@@ -46,7 +45,7 @@ class Reply:
 Rule = Callable[[Request], Reply | None]
 
 
-class BadRegistry:
+class BadRegistry(HttpThread):
     """`with BadRegistry() as registry: registry.add("a/b", "1", image)`."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -72,40 +71,11 @@ class BadRegistry:
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A client may hang up: that is often the case that is tested."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         if context:  # the handshake is the handling thread's
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from httpthread import HttpThread
 
 SERVICE, ISSUER = "a registry", "an issuer"
 
 
-class TokenServer:
+class TokenServer(HttpThread):
     """`with TokenServer(directory, user, password) as tokens:`; asked: (authenticated, scopes) of each request.
 
     certificate: what the registry is to trust (rootcertbundle).  Without a name and password it grants
@@ -43,12 +43,7 @@ class TokenServer:
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(Handler)
 
     @property
     def configuration(self) -> str:
@@ -57,20 +52,6 @@ class TokenServer:
             f"auth: {{token: {{realm: 'http://{self.host}/token', service: {SERVICE}, issuer: {ISSUER}, "
             f"rootcertbundle: {self.certificate}}}}}\n"
         )
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         given = handler.headers.get("Authorization")

@@ -7,11 +7,13 @@ import shutil
 import socket
 import subprocess
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
+
+from engine.standin import StandIn
 
 USER, PASSWORD = "ann", "pass:word"
 
@@ -54,24 +56,9 @@ def registry(root: Path, auth: str = "", tls: tuple[Path, Path] | None = None) -
 def htpasswd(root: Path) -> str:
     """The `auth` of a registry that wants USER and PASSWORD."""
     path = root / "htpasswd"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import crypt
-
-        secret = crypt.crypt(PASSWORD, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
+    secret = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     path.write_text(f"{USER}:{secret}\n")
     return f"auth: {{htpasswd: {{realm: r, path: {path}}}}}\n"
-
-
-def certificate(root: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody has signed, and its key."""
-    found = root / "tls.crt", root / "tls.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=here",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(found[1]), "-out", str(found[0])],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return found
 
 
 def _await(port: int) -> None:
@@ -91,3 +78,16 @@ def push(layout: Path, name: str, target: str, *options: str) -> None:
          f"docker://{target}"],
         check=True, timeout=60,
     )  # fmt: skip
+
+
+def stand_in(root: Path) -> StandIn:
+    root.mkdir()
+    return StandIn(root)
+
+
+@pytest.fixture
+def no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither credentials nor a registries.conf of this machine."""
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none"))
+    (tmp_path / "registries.conf").write_text("")
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(tmp_path / "registries.conf"))

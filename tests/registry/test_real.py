@@ -8,24 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.standin import StandIn
 from imagemaker import MadeImage, layer_tar
-from registry.conftest import push
+from registry.conftest import push, stand_in
 from sampan.engine.pull import pull
 from sampan.errors import NotFoundError
 from sampan.model import image as model
 
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none"))
-    (tmp_path / "registries.conf").write_text("")
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(tmp_path / "registries.conf"))
-
-
-def stand_in(root: Path) -> StandIn:
-    root.mkdir()
-    return StandIn(root)
+pytestmark = pytest.mark.usefixtures("no_configuration")
 
 
 @pytest.mark.parametrize("kind", ["oci", "v2s2"])

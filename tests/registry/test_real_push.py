@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
+from certificates import self_signed
 from engine.standin import StandIn
 from imagemaker import MadeImage, layer_tar
-from registry.conftest import PASSWORD, USER, certificate, htpasswd, registry
+from registry.conftest import PASSWORD, USER, htpasswd, registry, stand_in
 from sampan.engine.pull import pull
 from sampan.engine.push import push
 from sampan.engine.recompress import Compression, parse
@@ -26,6 +27,8 @@ from sampan.registry.config import RegistriesConf
 from sampan.registry.errors import RegistryError
 from sampan.store.images import Image
 from tokenserver import TokenServer
+
+pytestmark = pytest.mark.usefixtures("no_configuration")
 
 
 class Place(NamedTuple):
@@ -49,7 +52,7 @@ def place(
         with registry(root) as host:
             yield Place(host, Access(), ["--tls-verify=false"])
     elif request.param == "password":
-        tls = certificate(root)
+        tls = self_signed(root)
         with registry(root, htpasswd(root), tls) as host:
             access = Access(tls_verify=True, credential=GOOD, cert_dir=str(root / "certs"))
             (root / "certs").mkdir()
@@ -65,18 +68,6 @@ def place(
             (root / "auth.json").write_text(json.dumps(document))
             access = Access(authfile=str(root / "auth.json"))
             yield Place(host, access, ["--tls-verify=false", f"--creds={creds}"])
-
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "none"))
-    (tmp_path / "registries.conf").write_text("")
-    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(tmp_path / "registries.conf"))
-
-
-def stand_in(root: Path) -> StandIn:
-    root.mkdir()
-    return StandIn(root)
 
 
 def made(engine: StandIn, *names: str, kind: str = model.OCI_MANIFEST) -> Image:

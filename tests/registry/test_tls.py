@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from badregistry import BadRegistry, Reply
+from certificates import self_signed
 from imagemaker import MadeImage
 from sampan.model.reference import parse
 from sampan.registry import config
@@ -22,12 +22,7 @@ from sampan.registry.fetch import Remote
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed one for 127.0.0.1: cert.pem and key.pem in the directory."""
     directory = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", "key.pem", "-out", "cert.pem"],
-        check=True, cwd=directory, capture_output=True,
-    )  # fmt: skip
+    self_signed(directory)
     return directory
 
 

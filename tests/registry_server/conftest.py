@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from certificates import self_signed
 from registryserver import Client, Served
 
 
@@ -48,12 +48,7 @@ def client(served: Served) -> Client:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed one for 127.0.0.1: cert.pem and key.pem in the directory."""
     directory = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", "key.pem", "-out", "cert.pem"],
-        check=True, cwd=directory, capture_output=True,
-    )  # fmt: skip
+    self_signed(directory)
     return directory
 
 
