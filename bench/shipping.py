@@ -82,7 +82,7 @@ class Bench:
         command: Callable[[str, list[str]], Sequence[str]],
         before: Callable[[str, list[str]], object],
     ) -> None:
-        """command, before: given a tool's name and the words that begin its commands; without a command it is left out."""
+        """command, before: given a tool's name and the words that begin its commands; without one it is left out."""
         tools = {**self.engines, "skopeo": ["skopeo", "--insecure-policy"]}
         samples: dict[str, list[Sample]] = {}
         for number in range(self.runs + 1):

@@ -1,4 +1,4 @@
-"""The values that cross the drivers' contracts; `drivers.py` gives them with the Protocols.
+"""The values that cross the drivers' contracts; `drivers` gives them with the Protocols.
 
 They stand apart because a Protocol needs `typing`, which the hot path of `run` does not import.
 """

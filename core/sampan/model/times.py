@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from sampan.errors import UsageError
+from sampan.model.rfc3339 import SECOND, nanoseconds
 
 _UNITS = (
     (365 * 86400, "year"),
@@ -17,15 +18,8 @@ _UNITS = (
 
 
 def parse(text: str) -> float:
-    """Seconds since the epoch of an RFC 3339 time as sampan writes it (UTC)."""
-    import calendar
-
-    date, _, rest = text.partition(".")
-    fraction = rest.partition("+")[0].rstrip("Z")
-    if not fraction:
-        date = date.removesuffix("Z").partition("+")[0]
-    whole = calendar.timegm(time.strptime(date, "%Y-%m-%dT%H:%M:%S"))
-    return whole + (float(f"0.{fraction}") if fraction.isdigit() else 0.0)
+    """Seconds since the epoch of an RFC 3339 time. ValueError."""
+    return nanoseconds(text) / SECOND
 
 
 def span(seconds: float) -> str:
