@@ -8,10 +8,25 @@ ordinary path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
+from sampan.drivers.build import (
+    BaseImage,
+    BuildCache,
+    Builder,
+    BuildHost,
+    BuildRequest,
+    Checker,
+    Command,
+    Digests,
+    Layer,
+    Layers,
+    LayerTar,
+    Output,
+    RunMount,
+)
 from sampan.drivers.registry import (
     RegistryHost,
     RegistryRepository,
@@ -26,22 +41,32 @@ from sampan.model.volume import Volume
 
 __all__ = [
     "Attachment",
+    "BaseImage",
+    "BuildCache",
     "BuildHost",
     "BuildRequest",
     "Builder",
     "CgroupManager",
     "Change",
+    "Checker",
+    "Command",
     "ConfigTable",
+    "Digests",
     "DriverContext",
     "Io",
+    "Layer",
+    "LayerTar",
     "LayerWriter",
+    "Layers",
     "NetworkBackend",
+    "Output",
     "Probe",
     "Process",
     "RegistryHost",
     "RegistryRepository",
     "RegistryServer",
     "RegistryUpload",
+    "RunMount",
     "Runtime",
     "ServeRequest",
     "Snapshot",
@@ -250,49 +275,6 @@ class CgroupManager(Protocol):
 
     def remove(self, cgroup: str) -> None:
         """Remove the cgroup, in which no process is. One that is gone is no error."""
-        ...
-
-
-class BuildRequest(NamedTuple):
-    """What to build. `source` is the builder's own: a directory, or the words after `host:`."""
-
-    source: str
-    tags: Sequence[str]
-    options: Mapping[str, Any]
-
-
-class BuildHost(Protocol):
-    """What the engine offers a builder. A first draft: the Dockerfile builder will widen it."""
-
-    idmap: IdMap
-
-    def find(self, name: str) -> str | None:
-        """The id of a stored image; None if there is none."""
-        ...
-
-    def layer(self, write: Callable[[int], None]) -> str:
-        """A new layer: `write(dir_fd)` fills an empty directory as root of the map.
-
-        Returns the diff_id.
-        """
-        ...
-
-    def commit(
-        self, diff_ids: Sequence[str], config: Mapping[str, Any], tags: Sequence[str]
-    ) -> str:
-        """An image of these layers; returns its id (sha256:...)."""
-        ...
-
-    def progress(self, text: str) -> None: ...
-
-
-class Builder(Protocol):
-    """Makes images."""
-
-    name: str
-
-    def build(self, request: BuildRequest, host: BuildHost) -> str:
-        """Build and return the image's id (sha256:...)."""
         ...
 
 

@@ -7,16 +7,18 @@ import os
 from sampan import files
 from sampan.engine import pack
 from sampan.errors import CorruptError, NotFoundError
+from sampan.drivers import Layer
 from sampan.linux import userns
+from sampan.store.layers import LayerSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from sampan.drivers import Layers
     from sampan.engine import Engine
     from sampan.store.images import Image
-    from sampan.store.layers import LayerSource
     from sampan.store.leases import Lease
 
 PLACE = "building"  # directories in which layers are made
@@ -29,10 +31,10 @@ class Host:
     def __init__(self, engine: Engine, lease: Lease, tell: Callable[[str], object]) -> None:
         self.idmap = engine.idmap
         self._engine, self._lease, self._tell = engine, lease, tell
-        self._layers: dict[str, LayerSource] = {}
 
-    def progress(self, text: str) -> None:
-        self._tell(text)
+    def progress(self, event: Mapping[str, Any]) -> None:
+        if event["kind"] == "say":
+            self._tell(event["text"])
 
     def find(self, name: str) -> str | None:
         """The id of the image of that name or id; None if there is none, or a damaged one."""
@@ -45,8 +47,8 @@ class Host:
         except (NotFoundError, CorruptError):
             return None
 
-    def layer(self, write: Callable[[int], None]) -> str:
-        """A new layer of what `write` puts into an empty directory; returns its diff_id."""
+    def layer(self, write: Callable[[int], None]) -> Layer:
+        """A new layer of what `write` puts into an empty directory."""
         place = files.open_directory(PLACE, dir_fd=self._engine.root_fd, create=True)
         try:
             archive = files.nameless(place)
@@ -58,9 +60,7 @@ class Host:
         finally:
             os.close(place)
 
-    def commit(
-        self, diff_ids: Sequence[str], config: Mapping[str, Any], tags: Sequence[str]
-    ) -> str:
+    def commit(self, chain: Layers, config: Mapping[str, Any], tags: Sequence[str]) -> str:
         """Store and list the image; `config` is its configuration, without platform and rootfs."""
         from sampan.model import platform
 
@@ -69,10 +69,9 @@ class Host:
             **config,
             "architecture": machine.architecture,
             "os": machine.os,
-            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in chain]},
         }
-        chain = [self._layers[diff_id] for diff_id in diff_ids]
-        size = pack.unpack(self._engine, chain, self._tell)
+        size = pack.unpack(self._engine, [LayerSource(*layer) for layer in chain], self._tell)
         layers = [
             {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
             for layer in chain
@@ -80,12 +79,11 @@ class Host:
         data = pack.encode(document)
         return pack.image(self._engine, self._lease, data, layers, tags, size).id
 
-    def _keep(self, archive: int) -> str:
-        """Compress the archive into a blob; its diff_id."""
+    def _keep(self, archive: int) -> Layer:
+        """Compress the archive into a blob."""
         os.lseek(archive, 0, os.SEEK_SET)
-        layer = pack.pack(self._engine, self._lease, lambda: os.read(archive, CHUNK))
-        self._layers[layer.diff_id] = layer
-        return layer.diff_id
+        made = pack.pack(self._engine, self._lease, lambda: os.read(archive, CHUNK))
+        return Layer(made.diff_id, made.digest, made.media_type, made.size)
 
 
 def _fill(place: int, archive: int, write: Callable[[int], None]) -> None:

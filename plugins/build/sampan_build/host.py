@@ -57,9 +57,10 @@ class HostBuilder:
         known = host.find(name)
         if known is not None and not request.tags:
             return known
-        host.progress(f"making an image of {', '.join(programs)} and {len(closure.nodes)} files")
-        diff_id = host.layer(lambda directory: write(closure, directory))
-        return host.commit([diff_id], _config(programs, closure), tags)
+        text = f"making an image of {', '.join(programs)} and {len(closure.nodes)} files"
+        host.progress({"kind": "say", "text": text})
+        layer = host.layer(lambda directory: write(closure, directory))
+        return host.commit((layer,), _config(programs, closure), tags)
 
 
 def plan(programs: list[str]) -> Closure:
