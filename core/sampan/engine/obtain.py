@@ -31,7 +31,7 @@ def obtain(
     if policy not in POLICIES:
         raise UsageError(f"invalid pull policy {policy!r}", "", f"one of {', '.join(POLICIES)}")
     if name.startswith(HOST_PREFIX):
-        from sampan.engine.build import build_host_image
+        from sampan.engine.building import build_host_image
 
         return build_host_image(engine, name.removeprefix(HOST_PREFIX))
     if policy in ("missing", "never") and not platform:
