@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from sampan import files
+from sampan.drivers import Layer
 from sampan.engine import pack
 from sampan.errors import CorruptError, NotFoundError
-from sampan.drivers import Layer
 from sampan.linux import userns
 from sampan.store.layers import LayerSource
 
