@@ -146,12 +146,19 @@ class Host:
 
         def inside(roots: list[int], out: int) -> None:
             truths = [Truth(engine.layers.truth(one), engine.idmap.single) for one in keys]
+            now = time.time_ns() if self._latest is None else self._latest * SECOND
+            below, source = [*truths, None, None][:2]
+            wrote = False
             with open(out, "wb", buffering=CHUNK, closefd=False) as file:
-                now = time.time_ns() if self._latest is None else self._latest * SECOND
-                below, source = [*truths, None, None][:2]
-                tar = Tar(file.write, now, self._latest, below=below, source=source)
+
+                def write(data: bytes) -> None:
+                    nonlocal wrote
+                    wrote = True
+                    file.write(data)
+
+                tar = Tar(write, now, self._latest, below=below, source=source)
                 produce(roots, tar)
-                if tar.entries:
+                if wrote:
                     tar.close()
             archive.tell(tar)
 
