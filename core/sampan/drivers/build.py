@@ -254,6 +254,13 @@ class BuildHost(Protocol):
         """The digests of the user's files that were read before."""
         ...
 
+    def share(self, own: Sequence[str], others: Sequence[str]) -> None:
+        """Write what the cache knows of these keys where the request's `cache_to` says, before the commit.
+
+        own: of the image's steps; others: of the stages that it takes from (mode=max).
+        """
+        ...
+
     def commit(
         self,
         layers: Layers,

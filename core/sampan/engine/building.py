@@ -10,7 +10,7 @@ from sampan import files
 from sampan.drivers import BaseImage, BuildRequest, Cached, Layer
 from sampan.engine import archive, build_mounts, mounted, pack
 from sampan.engine.fetching import Silent
-from sampan.errors import CorruptError, NotFoundError, UnsupportedError
+from sampan.errors import CorruptError, NotFoundError, SampanError, UnsupportedError
 from sampan.linux import userns
 from sampan.store.layers import LayerSource
 from sampan.store.tarheader import SECOND
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         Output,
     )
     from sampan.engine import Engine
+    from sampan.engine.sharedcache import Importer
+    from sampan.registry.access import Access
     from sampan.store.images import Image
     from sampan.store.leases import Lease
 
@@ -85,6 +87,28 @@ class Host:
         epoch = options.get("timestamp")
         self._latest: int | None = pack.source_date_epoch() if epoch is None else int(epoch)
         self._listener = listen
+        self._access = _access(options)
+        self._inline: dict[str, Cached] = {}
+        for option in ("cache_from", "cache_to"):
+            if options.get(option):
+                from sampan.engine import sharedcache
+
+                sharedcache.check(options[option], f"--{option.replace('_', '-')}")
+        for target in options.get("cache_from") or ():
+            self._import(target)
+
+    def _import(self, target: Mapping[str, str]) -> None:
+        """A cache that cannot be had makes a build slower, and no error."""
+        from sampan.engine import sharedcache
+
+        try:
+            self._cache.shared.append(
+                sharedcache.Importer(self._engine, self._lease, target, self._access)
+            )
+        except SampanError as error:
+            self.progress(
+                {"kind": "warning", "text": f"no build cache: {error}", "file": "", "line": 0}
+            )
 
     def listen(self, listener: Listener) -> None:
         self._listener = listener
@@ -110,14 +134,12 @@ class Host:
     def image(self, name: str, platform: str = "", pull: str = "missing") -> BaseImage:
         from sampan.engine.obtain import obtain
 
-        verify = self._options.get("tls_verify")
         image = obtain(
             self._engine,
             name,
             policy=pull,
             platform=platform or None,
-            tls_verify=False if verify is False else None,
-            authfile=self._options.get("authfile") or "",
+            access=self._access,
             progress=lambda: contextlib.nullcontext(_Fetching(self.progress)),
         )
         layers = tuple(Layer(*_row(source)) for source in pack.sources(image))
@@ -197,6 +219,22 @@ class Host:
 
         return FileDigests(self._engine.root_fd)
 
+    def share(self, own: Sequence[str], others: Sequence[str]) -> None:
+        targets: Sequence[Mapping[str, str]] = self._options.get("cache_to") or ()
+        if not targets:
+            return
+        from sampan.engine import sharedcache
+
+        for target in targets:
+            keys = [*own, *(others if target.get("mode") == "max" else ())]
+            found = {key: one for key in keys if (one := self._cache.get(key))}
+            if target["type"] == "inline":
+                self._inline = found
+            else:
+                exporter = sharedcache.Exporter(self._engine, self._lease, self._access)
+                exporter.write(target, found)
+                self._say(f"exported the build cache: {target.get('ref') or target.get('dest')}")
+
     def commit(
         self,
         layers: Layers,
@@ -215,6 +253,10 @@ class Host:
             **config,
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
         }
+        if self._inline:
+            from sampan.engine import sharedcache
+
+            document |= sharedcache.inline(self._inline, layers)
         size = pack.unpack(self._engine, [LayerSource(*layer) for layer in layers], self._say)
         rows = [
             {
@@ -250,16 +292,25 @@ class Cache:
         self._engine, self._lease = engine, lease
         self._records = BuildCache(engine.root_fd)
         self._held: set[str] = set()
+        self.shared: list[Importer] = []  # of --cache-from
 
     def get(self, key: str) -> Cached | None:
         record = self._records.get(key)
         if record is None:
-            return None
+            return self._fetched(key)
         layers = tuple(Layer(*row) for row in record["layers"])
         self.hold(layers)  # first it is named, then looked for: see store/leases
         if not all(self._engine.blobs.has(layer.digest) for layer in layers):
             return None
         return Cached(layers, record["about"])
+
+    def _fetched(self, key: str) -> Cached | None:
+        for one in self.shared:
+            if found := one.get(key):
+                self.hold(found.layers)
+                self.put(key, *found)
+                return found
+        return None
 
     def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
         self._records.put(key, layers, about)
@@ -277,6 +328,18 @@ class Cache:
         if new:
             self._lease.add(*new)
             self._held.update(new)
+
+
+def _access(options: Mapping[str, Any]) -> Access:
+    """How registries are to be reached, of a request's options."""
+    from sampan.registry.access import Access, parse_credential
+
+    return Access(
+        False if options.get("tls_verify") is False else None,
+        parse_credential(options["creds"]) if options.get("creds") else None,
+        options.get("authfile") or "",
+        options.get("cert_dir") or "",
+    )
 
 
 class _Fetching(Silent):

@@ -57,7 +57,10 @@ class DockerfileBuilder:
                 works = Planner(build, sources, given).plan(target)
             _number(works)
             made = Scheduler(works, host, given, build.document.source).make(target.index)
-            return _commit(works[target.index], made, request, given, host)
+            work = works.pop(target.index)
+            others = [step.key for other in works.values() for step in other.steps]
+            host.share([step.key for step in work.steps], others)
+            return _commit(work, made, request, given, host)
 
     def check(self, request: BuildRequest, host: BuildHost) -> Collection[Mapping[str, Any]]:
         """The findings of `build --check`: rule, text, file, line, end, url, report."""
