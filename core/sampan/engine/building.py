@@ -12,6 +12,7 @@ from sampan.engine import archive, build_mounts, mounted, pack
 from sampan.engine.fetching import Silent
 from sampan.errors import CorruptError, NotFoundError, SampanError, UnsupportedError
 from sampan.linux import userns
+from sampan.registry.access import Access
 from sampan.store.layers import LayerSource
 from sampan.store.tarheader import SECOND
 from sampan.store.truth import Truth
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     )
     from sampan.engine import Engine
     from sampan.engine.sharedcache import Importer
-    from sampan.registry.access import Access
     from sampan.store.images import Image
     from sampan.store.leases import Lease
 
@@ -84,10 +84,10 @@ class Host:
         self.idmap = engine.idmap
         self._cache = Cache(engine, lease)
         self._engine, self._lease, self._options = engine, lease, options
-        epoch = options.get("timestamp")
-        self._latest: int | None = pack.source_date_epoch() if epoch is None else int(epoch)
+        given = [options.get(name) for name in ("timestamp", "source_date_epoch")]
+        self._latest: int | None = next((int(one) for one in given if one is not None), None)
         self._listener = listen
-        self._access = _access(options)
+        self._access: Access = options.get("access") or Access()
         self._inline: dict[str, Cached] = {}
         for option in ("cache_from", "cache_to"):
             if options.get(option):
@@ -328,18 +328,6 @@ class Cache:
         if new:
             self._lease.add(*new)
             self._held.update(new)
-
-
-def _access(options: Mapping[str, Any]) -> Access:
-    """How registries are to be reached, of a request's options."""
-    from sampan.registry.access import Access, parse_credential
-
-    return Access(
-        False if options.get("tls_verify") is False else None,
-        parse_credential(options["creds"]) if options.get("creds") else None,
-        options.get("authfile") or "",
-        options.get("cert_dir") or "",
-    )
 
 
 class _Fetching(Silent):

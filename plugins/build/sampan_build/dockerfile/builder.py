@@ -14,7 +14,7 @@ import os
 from sampan import files
 from sampan.model import platform as platforms
 from sampan_build.dockerfile import check as checks
-from sampan_build.dockerfile import contexts, options
+from sampan_build.dockerfile import contexts, options, squash
 from sampan_build.dockerfile.parser import parse
 from sampan_build.dockerfile.plan import Planner
 from sampan_build.dockerfile.schedule import Scheduler
@@ -147,8 +147,15 @@ def _commit(work: Work, made: Made, request: BuildRequest, given: Options, host:
             **(configuration.inner.get("Labels") or {}),
             **given.labels,
         }
+    before = len(configuration.history)
     created = _history(work, made, given)
     layers: Layers = made.layers
+    if given.squash:
+        new = sum(there for _, there in made.outcomes)
+        base = layers[: len(layers) - new] if given.squash == "new" else ()
+        layers = squash.squash(host, base, layers)
+        first = before if given.squash == "new" else 0
+        squash.retell(configuration.history, first, layer=len(layers) > len(base))
     return host.commit(
         layers,
         configuration.document(created),

@@ -33,7 +33,7 @@ class CommandError(SampanError):
 
 @dataclass(slots=True)
 class Made:
-    """A stage after some of its steps: its layers, and what became of each step."""
+    """A stage after some of its steps: its layers, and what became of each step, from the first stage on."""
 
     layers: Layers
     outcomes: list[Outcome] = field(default_factory=lambda: list[Outcome]())
@@ -65,7 +65,7 @@ class StageMaker:
 
     def make(self, made: Made) -> None:
         """All steps from where `made` stands."""
-        for step in self.work.steps[len(made.outcomes) :]:
+        for step in self.work.steps[len(made.outcomes) - self.work.offset :]:
             self._tell({"kind": "step", "id": step.number, "name": step.name, "state": "started"})
             state = "cached" if self._step(step, made) else "done"
             self._tell({"kind": "step", "id": step.number, "name": step.name, "state": state})

@@ -18,7 +18,6 @@ SECRET_LIMIT = 512_000  # bytes, as the store's secrets have it
 FORMATS = ("oci", "docker")
 PULLS = ("always", "missing", "newer", "never")
 NETWORKS = ("default", "none", "host")
-SQUASHES = ("", "new", "all")
 
 
 @dataclass(slots=True)
@@ -37,7 +36,7 @@ class Options:
     hosts: Sequence[tuple[str, str]] = ()
     labels: Mapping[str, str] = field(default_factory=lambda: dict[str, str]())
     annotations: Mapping[str, str] = field(default_factory=lambda: dict[str, str]())
-    squash: str = ""
+    squash: str = ""  # "new" or "all" of the layers
     epoch: int | None = None
     form: str = "oci"
     jobs: int = 0
@@ -73,8 +72,10 @@ def read(given: Mapping[str, Any]) -> Options:
         hosts=[(name, address) for name, address in given.get("add_host") or ()],
         labels=given.get("label") or {},
         annotations=given.get("annotation") or {},
-        squash=_one_of("squash", given.get("squash") or "", SQUASHES),
-        epoch=given.get("timestamp"),
+        squash="all" if given.get("squash_all") else "new" if given.get("squash") else "",
+        epoch=given.get("source_date_epoch")
+        if given.get("timestamp") is None
+        else given["timestamp"],
         form=_one_of("format", given.get("format") or "oci", FORMATS),
         jobs=int(given.get("jobs") or 0),
         run=given.get("run") or {},

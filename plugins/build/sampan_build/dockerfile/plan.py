@@ -54,7 +54,8 @@ class Step:
 class Work:
     """A stage as it will be made: what it begins with, its steps, and its configuration at the end.
 
-    entries: the history's words, in order, with the number of the step that may have made a layer, -1 for none.
+    entries: the history's words, in order, with the number of the step that may have made a layer, -1 for none; those
+    of the stages that it is made FROM come first, and so do their steps, of which there are `offset`.
     fresh: the cache is not asked at all.  dirty: something that it depends on is made without asking it.
     """
 
@@ -65,6 +66,7 @@ class Work:
     dirty: bool = False
     steps: list[Step] = field(default_factory=lambda: list[Step]())
     entries: list[tuple[str, int]] = field(default_factory=lambda: list[tuple[str, int]]())
+    offset: int = 0
     number: int = 0
 
     @property
@@ -109,7 +111,10 @@ class Planner:
         base, made = self._base(stage)
         fresh = self.options.ignores_cache(stage.name)
         work = Work(stage, base, made, fresh, fresh or self._is_dirty(base))
-        parent = self._scopes.get(stage.base.stage) if stage.base.kind == "stage" else None
+        parent: Scope | None = None
+        if stage.base.kind == "stage":
+            below, parent = self.works[stage.base.stage], self._scopes[stage.base.stage]
+            work.entries, work.offset = list(below.entries), below.offset + len(below.steps)
         scope = self.build.scope(stage, parent, made.environment)
         self._scopes[stage.index] = scope
         for row in stage.instructions:
@@ -159,7 +164,7 @@ class Planner:
         else:
             assert step.run is not None
             text = configuration.run_text(step.run.command.arguments, scope.history())
-        work.entries.append((text, len(work.steps) - 1))
+        work.entries.append((text, work.offset + len(work.steps) - 1))
 
     def _step(self, work: Work, scope: Scope, row: v.Run | v.Transfer | v.Workdir) -> Step:
         directory = work.configuration.workdir

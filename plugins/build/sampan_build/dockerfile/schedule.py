@@ -88,7 +88,7 @@ class Scheduler:
             return
         work = self.works[index]
         made = self._wanted[index] = find(work, self.host.cache)
-        known = len(made.outcomes) if made else 0
+        known = len(made.outcomes) - work.offset if made else 0
         parts: list[Step | Work] = [work, *work.steps[:known]]
         for part in parts:
             self._told(part, "started")
@@ -120,7 +120,8 @@ class Scheduler:
             if made is None and work.base.stage >= 0:
                 if work.base.stage not in self.done:
                     continue
-                made = Made(self.done[work.base.stage].layers)
+                below = self.done[work.base.stage]
+                made = Made(below.layers, list(below.outcomes))
             made = made or Made(work.base.layers)
             self._queue.remove(index)
             if work.steps:
