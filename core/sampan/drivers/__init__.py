@@ -18,6 +18,7 @@ from sampan.drivers.build import (
     Builder,
     BuildHost,
     BuildRequest,
+    Cached,
     Checker,
     Command,
     Digests,
@@ -46,6 +47,7 @@ __all__ = [
     "BuildHost",
     "BuildRequest",
     "Builder",
+    "Cached",
     "CgroupManager",
     "Change",
     "Checker",
@@ -127,6 +129,7 @@ class StorageDriver(Protocol):
         "independent-layers": a layer may be unpacked before its parent.
         "mapped-owners": `prepare` takes `owners`; without it the engine copies the layers.
         "removes-as-user": `remove` may be called as the user, and enters the namespace where it must.
+        "adopts": it has `adopt`; without it the engine unpacks the layer that it wrote.
         """
         ...
 
@@ -158,6 +161,14 @@ class StorageDriver(Protocol):
 
     def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
         """What the snapshot changed against its chain, sorted by path."""
+        ...
+
+    def adopt(self, key: str, layer: str, without: Sequence[bytes], told: bool) -> None:
+        """What a snapshot that is not mounted changed becomes a layer, without a copy; the snapshot is used up.
+
+        without: paths that are no part of it, what lies in a directory before the directory.
+        told: the layer has an entry for its root.
+        """
         ...
 
     def usage(self, key: str) -> int:

@@ -7,6 +7,7 @@ commit.  A builder may fork: a host may be used in its children, each of which h
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -101,7 +102,9 @@ class LayerTar(Protocol):
         mode: int | None = None,
         mtime_ns: int | None = None,
     ) -> None:
-        """A directory with the metadata of the open one; without one: of root, 0755, at the time of the build."""
+        """A directory with the metadata of the open one of the first root; without one: of root, 0755, at the time of
+        the build.
+        """
         ...
 
     def copy(
@@ -113,11 +116,21 @@ class LayerTar(Protocol):
         owner: tuple[int, int] | None = None,
         mode: int | None = None,
         origin: bytes | None = None,
+        status: os.stat_result | None = None,
     ) -> None:
-        """What `name` is in the directory: a file, a link, a FIFO or a device, not what a directory holds.
+        """What `name` is in the directory: a file, a link, a FIFO or a device; of a directory its entry alone.
 
         origin: its path in the root that it comes from, of which the store may know what the disk cannot hold.
+        status: what was seen of it; a file that is another one now is an error.
         """
+        ...
+
+    def absent(self, directory: bytes) -> Collection[bytes]:
+        """Names in that directory of the second root that the disk cannot hold; `copy` with an origin knows them."""
+        ...
+
+    def archive(self, fd: int) -> LayerArchive | None:
+        """The tar archive that the file is, compressed or not; None if it is none."""
         ...
 
     def file(
@@ -135,15 +148,39 @@ class LayerTar(Protocol):
         ...
 
 
+class Cached(NamedTuple):
+    """What the cache knows of a key: the whole chain of layers, and what was said about it."""
+
+    layers: Layers
+    about: Mapping[str, Any]
+
+
+class LayerArchive(Protocol):
+    """An archive whose entries become entries of the layer."""
+
+    def next(self) -> tuple[bytes, str, bytes] | None:
+        """(name, kind, what it links to) of the next entry: f, d, l, h (a hard link), p, c or b; None at the end."""
+        ...
+
+    def copy(
+        self, path: bytes, *, link: bytes | None = None, owner: tuple[int, int] | None = None
+    ) -> None:
+        """Write that entry under the path; link and owner replace its own."""
+        ...
+
+
 class BuildCache(Protocol):
     """Results of steps by key: 64 hexadecimal digits that stand for all that a result depends on."""
 
-    def get(self, key: str) -> Layers | None:
-        """The whole chain of that key, whose blobs and layers are there; it counts as used now."""
+    def get(self, key: str) -> Cached | None:
+        """What was put under that key, if its blobs are there; it counts as used now."""
         ...
 
     def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
-        """Remember a chain; about: `description` and `kind` for people (`builder du`)."""
+        """Remember a chain.
+
+        about: JSON values; `description` and `kind` (regular, source.local) are for people (`builder du`).
+        """
         ...
 
     def flight(self, key: str, waiting: Callable[[str], object]) -> AbstractContextManager[None]:
@@ -163,7 +200,13 @@ class BuildHost(Protocol):
     """What the engine offers a builder."""
 
     idmap: IdMap
-    cache: BuildCache
+
+    @property
+    def cache(self) -> BuildCache: ...
+
+    def listen(self, listener: Callable[[Mapping[str, Any]], object]) -> None:
+        """From now on events go there: for a child of the builder, which tells its parent."""
+        ...
 
     def find(self, name: str) -> str | None:
         """The id of a stored image; None if there is none."""
@@ -200,8 +243,22 @@ class BuildHost(Protocol):
         """A layer without one below: `write(dir_fd)` fills an empty directory as root of the map."""
         ...
 
+    def unpack(self, archive: int, directory: int, what: str) -> None:
+        """Unpack a tar archive, compressed or not, into a directory of the user's, to whom all of it belongs.
+
+        archive: read to its end, a pipe perhaps.  what: how an error begins.
+        """
+        ...
+
     def digests(self) -> AbstractContextManager[Digests]:
         """The digests of the user's files that were read before."""
+        ...
+
+    def share(self, own: Sequence[str], others: Sequence[str]) -> None:
+        """Write what the cache knows of these keys where the request's `cache_to` says, before the commit.
+
+        own: of the image's steps; others: of the stages that it takes from (mode=max).
+        """
         ...
 
     def commit(

@@ -8,12 +8,12 @@ import stat
 
 from sampan import files, jsontext
 from sampan.engine import idmaps, mounted, reached
-from sampan.engine.inflate import inflated
 from sampan.errors import CorruptError, InUseError, SampanError, UsageError, from_report, to_report
 from sampan.linux import processes, userns
 from sampan.linux.userns import IdMap
 from sampan.store import apply, confine, sidecar
 from sampan.store.entry import DIRECTORY, LINK, Entry, clean
+from sampan.store.inflate import inflated
 from sampan.store.tar import TarReader
 
 TYPE_CHECKING = False

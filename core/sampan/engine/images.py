@@ -265,7 +265,7 @@ def needed_layers(engine: Engine) -> set[str]:
     keys |= BuildCache(engine.root_fd).kept_layers()
     for image in engine.images.list():
         keys.update(layer_keys(image))
-    for container in engine.containers.all():
+    for container in engine.containers.all(builds=True):
         keys.update(container.record["storage"]["chain"])
         for mount in container.record["options"]["mounts"]:
             keys.update(mount.get("chain") or ())  # an image that it mounts

@@ -10,9 +10,9 @@ import os
 
 from sampan.engine import events, pack
 from sampan.engine.commit import now, store
-from sampan.engine.inflate import READ, inflated
 from sampan.errors import SampanError
 from sampan.model import instructions, platform
+from sampan.store.inflate import READ, inflated
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from sampan import files
-from sampan.engine import inflate, pack
+from sampan.engine import pack
 from sampan.engine.fetching import Silent
 from sampan.engine.receive import Receiving
 from sampan.errors import CorruptError, NotFoundError, SampanError
 from sampan.model import platform as platforms
 from sampan.model import reference
+from sampan.store import inflate
 from sampan.store.images import Image
 from sampan.store.layers import LayerSource
 from sampan.transports import docker_archive

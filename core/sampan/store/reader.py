@@ -45,7 +45,7 @@ def _unpack(
     if records.exists(plan.directory, key):
         return {"exists": True}
     span = job.offset, job.size
-    source = Source(job.blob, _ceiling(job.size), _room(writer.fd), span)
+    source = Source(job.blob, ceiling(job.size), _room(writer.fd), span)
     inherited: dict[bytes, sidecar.Extra] = {}
     if job.inherited_fd >= 0:
         data = files.read_fd(job.inherited_fd, "a sidecar", sidecar.MAX_SIZE)
@@ -70,7 +70,7 @@ def _unpack(
     }
 
 
-def _ceiling(size: int) -> int:
+def ceiling(size: int) -> int:
     """The most that a blob may grow to: a share of what it is."""
     return max(RATIO * size, ALWAYS)
 

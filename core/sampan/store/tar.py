@@ -102,6 +102,16 @@ class TarReader:
             self._position += written
             count -= written
 
+    def take(self, count: int) -> bytes:
+        """At most `count` of the next bytes of the entry's data; b"" at its end."""
+        count = min(count, self._data)
+        if count and self._position == self._end:
+            self._refill()
+        data = self._chunk[self._position : min(self._position + count, self._end)]
+        self._position += len(data)
+        self._data -= len(data)
+        return data
+
     def _header(self) -> bytes | None:
         """The next header block, its checksum right; None at the end."""
         block = self._block()

@@ -33,7 +33,7 @@ CAPABILITY = "security.capability"
 KEPT = "user.", CAPABILITY  # attributes that belong to a layer
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_TYPES = {
+TYPES = {
     stat.S_IFREG: b"0",
     stat.S_IFLNK: b"2",
     stat.S_IFCHR: b"3",
@@ -73,7 +73,7 @@ class TarWriter:
 
     def directory(self, path: bytes, fd: int) -> None:
         """The entry of a directory that is open."""
-        self._header(path, b"5", os.fstat(fd), xattrs=_xattrs(fd))
+        self._header(path, b"5", os.fstat(fd), xattrs=xattrs_of(fd))
 
     def tree(self, root: int, prefix: bytes = b"", skip: frozenset[int] = frozenset()) -> None:
         """Everything below the directory, whose own entry is not written.
@@ -105,7 +105,7 @@ class TarWriter:
 
     def root(self, fd: int) -> None:
         """The entry of the root itself."""
-        self._header(b"./", b"5", os.fstat(fd), xattrs=_xattrs(fd))
+        self._header(b"./", b"5", os.fstat(fd), xattrs=xattrs_of(fd))
 
     def whiteout(self, path: bytes) -> None:
         """An entry that says that the path of the layers below is gone."""
@@ -123,7 +123,7 @@ class TarWriter:
             if self._truth is None or not self._device(path):
                 self._gone(path, error)
             return False
-        kind = _TYPES.get(stat.S_IFMT(status.st_mode))
+        kind = TYPES.get(stat.S_IFMT(status.st_mode))
         if kind is None:  # a socket has no place in a layer
             self.sockets += 1
             return False
@@ -161,7 +161,7 @@ class TarWriter:
                 if kind == b"0":
                     self._file(path, fd, now)
                 else:
-                    self._header(path + b"/", kind, now, xattrs=_xattrs(fd))
+                    self._header(path + b"/", kind, now, xattrs=xattrs_of(fd))
             finally:
                 os.close(fd)
         else:
@@ -184,6 +184,11 @@ class TarWriter:
         return True
 
     def _file(self, path: bytes, fd: int, status: os.stat_result) -> None:
+        self._check_holes(path, status)
+        self._header(path, b"0", status, size=status.st_size, xattrs=xattrs_of(fd))
+        self._data(path, fd, status)
+
+    def _check_holes(self, path: bytes, status: os.stat_result) -> None:
         if (
             not self._holes
             and status.st_size >= HOLES_FROM
@@ -194,7 +199,9 @@ class TarWriter:
                 "layers have no sparse files",
                 "remove it or make it smaller",
             )
-        self._header(path, b"0", status, size=status.st_size, xattrs=_xattrs(fd))
+
+    def _data(self, path: bytes, fd: int, status: os.stat_result) -> None:
+        """The bytes of a file, as many as its header says."""
         left = status.st_size
         while left:
             data = os.read(fd, min(left, CHUNK))
@@ -267,7 +274,7 @@ def _open_directory(root: int, path: bytes) -> int:
     return openat2(root, path or b".", _DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
 
 
-def _xattrs(fd: int) -> dict[bytes, bytes]:
+def xattrs_of(fd: int) -> dict[bytes, bytes]:
     """The attributes that belong to a layer; those of the storage drivers do not."""
     found: dict[bytes, bytes] = {}
     for key, value in compare.attributes(fd).items():

@@ -44,7 +44,7 @@ class Overlay:
         from sampan_storage import fuse_overlayfs
 
         mapped = {"mapped-owners"} if fuse_overlayfs.find(self._program) else set[str]()
-        return frozenset({"independent-layers", "removes-as-user"} | mapped)
+        return frozenset({"adopts", "independent-layers", "removes-as-user"} | mapped)
 
     def prepare(
         self,
@@ -156,6 +156,11 @@ class Overlay:
         finally:
             for fd in lower:
                 os.close(fd)
+
+    def adopt(self, key: str, layer: str, without: Sequence[bytes], told: bool) -> None:
+        from sampan_storage import layers
+
+        layers.adopt(self._root, f"{key}/diff", layer, without, None if told else UNTOLD | 0o755)
 
     def usage(self, key: str) -> int:
         from sampan_storage import layers

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.errors import NotFoundError
+from sampan.errors import NotFoundError, UnsupportedError
 from sampan.linux import userns
 
 TYPE_CHECKING = False
@@ -113,6 +113,11 @@ class Vfs:
 
         layer = chain[-1] if chain else self._empty()
         return copies.changes(self._root, key, layer)
+
+    def adopt(self, key: str, layer: str, without: Sequence[bytes], told: bool) -> None:
+        raise UnsupportedError(
+            "vfs cannot adopt a snapshot", "a layer shares its files with its parent"
+        )
 
     def usage(self, key: str) -> int:
         from sampan_storage import copies
