@@ -7,18 +7,20 @@ file, which is held by the process that downloads it so that nobody else does.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 
+from sampan import files
 from sampan.errors import InUseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from typing import Self
 
-    Note = Callable[[str], None]
+    Note = Callable[[str], object]
 
 TIMEOUT = 60.0  # seconds
 _NAME_AFTER = 2.0
@@ -105,3 +107,64 @@ class FileLock:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._fd)
+
+
+@contextlib.contextmanager
+def named(dir_fd: int, name: str, what: str, *, shared: bool = False, note: Note) -> Generator[int]:
+    """The file of that name is locked, however long its holder takes; the file goes with its last holder.
+
+    For what may take hours while another process waits.
+    """
+    fd = _named(dir_fd, name, what, shared, note)
+    try:
+        yield fd
+    finally:
+        try:
+            if try_lock(fd):  # nobody shares it: who waits finds that it has no name any more
+                files.unlink(dir_fd, name)
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a child of the holder may have it open, too
+            os.close(fd)
+
+
+def _named(dir_fd: int, name: str, what: str, shared: bool, note: Note) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        try:
+            lock(fd, what, shared=shared, timeout=float("inf"), note=note)
+            if _has_name(dir_fd, name, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _has_name(dir_fd: int, name: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=dir_fd), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def try_named(dir_fd: int, name: str, *, create: bool = False) -> int | None:
+    """The file of that name, locked, if nobody has it, and it is there. The descriptor is the caller's."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    if try_lock(fd) and _has_name(dir_fd, name, fd):
+        return fd
+    os.close(fd)
+    return None
+
+
+def sweep(dir_fd: int) -> None:
+    """Remove the files of `named` whose holders were killed, from a directory of nothing else."""
+    for name in os.listdir(dir_fd):
+        fd = try_named(dir_fd, name)
+        if fd is not None:
+            files.unlink(dir_fd, name)
+            os.close(fd)
