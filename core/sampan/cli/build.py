@@ -6,7 +6,6 @@ Progress goes to standard error.  Standard output has the names and, as its last
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 
@@ -63,8 +62,8 @@ def main(words: list[str]) -> int:
 def _build(engine: Engine, values: dict[str, Any], made: BuildRequest) -> Image:
     """Build it under the display that was asked for."""
     from sampan.cli.build_progress import display
+    from sampan.engine import building
 
-    building: Any = importlib.import_module("sampan.engine.building")
     log = _open_log(values["logfile"]) if values["logfile"] else -1
     kind = "quiet" if values["quiet"] else _kind(values["progress"])
     shown = display(kind, log if log >= 0 else 2)
@@ -139,7 +138,8 @@ def _write(path: str, text: str) -> None:
 
 def _check(builder: str, made: BuildRequest) -> int:
     """What the builder finds, in the words of `docker build --check`; 1 if there is anything."""
-    building: Any = importlib.import_module("sampan.engine.building")
+    from sampan.engine import building
+
     findings: Sequence[Mapping[str, Any]] = list(building.check(make_engine(), builder, made))
     if not findings:
         print("Check complete, no warnings found.")

@@ -48,15 +48,16 @@ class Record:
     """A step's result.
 
     layers: the whole chain, bottom first.  size: bytes of the blob of its own layer, 0 if it made none.  created,
-    used: seconds since the epoch.
+    used: seconds since the epoch.  about: what the builder said of it.
     """
 
-    __slots__ = ("created", "description", "key", "kind", "layers", "size", "used")
+    __slots__ = ("about", "created", "description", "key", "kind", "layers", "size", "used")
 
-    def __init__(self, key: str, layers: Layers, about: Mapping[str, Any], used: float) -> None:
+    def __init__(self, key: str, layers: Layers, body: Mapping[str, Any], used: float) -> None:
         self.key, self.layers, self.used = key, layers, used
-        self.description, self.kind = str(about["description"]), str(about["kind"])
-        self.created, self.size = float(about["created"]), int(about["size"])
+        self.about: Mapping[str, Any] = dict(body["about"])
+        self.description, self.kind = str(self.about["description"]), str(self.about["kind"])
+        self.created, self.size = float(body["created"]), int(body["size"])
 
     @property
     def layer_keys(self) -> list[str]:
@@ -98,11 +99,10 @@ class BuildCache:
     def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
         """Remember a chain, whose blobs a lease of the caller keeps.
 
-        about: `description` and `kind`; `size` if the step's own layer is not the topmost one.
+        about: JSON values; `description` and `kind` for people.  size: if the step's own layer is not the topmost one.
         """
         body = {
-            "description": about["description"],
-            "kind": about.get("kind", REGULAR),
+            "about": {"kind": REGULAR, **about},
             "created": time.time(),
             "size": about.get("size", layers[-1].size if layers else 0),
             "layers": [list(layer) for layer in layers],
