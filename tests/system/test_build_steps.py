@@ -22,7 +22,11 @@ class Built:
     """A finished build: what was made anew, and what the cache had."""
 
     def __init__(self, done: subprocess.CompletedProcess[bytes]) -> None:
-        self.status, self.out, self.err = done.returncode, done.stdout.decode(), done.stderr.decode()
+        self.status, self.out, self.err = (
+            done.returncode,
+            done.stdout.decode(),
+            done.stderr.decode(),
+        )
         names: dict[str, str] = {}
         self.done: list[str] = []
         self.cached: list[str] = []
@@ -32,7 +36,11 @@ class Built:
             number, _, state = line.removeprefix("#").partition(" ")
             if state == "CACHED":
                 self.cached.append(names[number])
-            elif state.startswith("DONE") and number in names and not names[number].startswith("FROM"):
+            elif (
+                state.startswith("DONE")
+                and number in names
+                and not names[number].startswith("FROM")
+            ):
                 self.done.append(names[number])
         self.cached = [name for name in self.cached if not name.startswith("FROM")]
 
@@ -42,7 +50,9 @@ class Built:
         return self.out.split()[-1]
 
 
-def build(sampan: Sampan, context: Path, dockerfile: str | None = None, *words: str, **more: Any) -> Built:
+def build(
+    sampan: Sampan, context: Path, dockerfile: str | None = None, *words: str, **more: Any
+) -> Built:
     if dockerfile is not None:
         (context / "Dockerfile").write_text(dockerfile)
     return Built(sampan("build", "--progress", "plain", *words, str(context), **more))
@@ -92,8 +102,19 @@ def test_a_first_image(sampan: Sampan, context: Path) -> None:
     }
     told = [row["created_by"] for row in made["History"]][-12:]
     assert told[0] == "ARG WHO=me"
-    assert told[2:5] == ["WORKDIR /w", "COPY hello . # buildkit", "RUN |1 WHO=me /bin/sh -c cat hello > there && echo $WHO $A >> there # buildkit"]
-    assert [bool(row.get("empty_layer")) for row in made["History"]][-12:] == [True, True, False, False, False, *[True] * 7]
+    assert told[2:5] == [
+        "WORKDIR /w",
+        "COPY hello . # buildkit",
+        "RUN |1 WHO=me /bin/sh -c cat hello > there && echo $WHO $A >> there # buildkit",
+    ]
+    assert [bool(row.get("empty_layer")) for row in made["History"]][-12:] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        *[True] * 7,
+    ]
     assert len(made["RootFS"]["Layers"]) == 4
 
 
@@ -159,7 +180,9 @@ def test_only_what_the_target_needs_is_made(sampan: Sampan, context: Path) -> No
     )
     built = build(sampan, context, rows, "--no-cache")
     assert built.done == ["RUN echo 1 > /one", "RUN cat /one"]
-    assert build(sampan, context, None, "--target", "ONE", "--no-cache").done == ["RUN echo 1 > /one"]
+    assert build(sampan, context, None, "--target", "ONE", "--no-cache").done == [
+        "RUN echo 1 > /one"
+    ]
     assert build(sampan, context, None, "--target", "two").status == 2
     missing = build(sampan, context, None, "--target", "three")
     assert missing.status == 125
@@ -177,10 +200,12 @@ def test_independent_stages_run_side_by_side(sampan: Sampan, context: Path) -> N
     assert time.monotonic() - begun > 4.0
 
 
-def test_a_base_that_is_a_stage_gives_layers_history_and_configuration(sampan: Sampan, context: Path) -> None:
+def test_a_base_that_is_a_stage_gives_layers_history_and_configuration(
+    sampan: Sampan, context: Path
+) -> None:
     rows = (
-        "FROM busybox AS base\nENV A=1\nRUN echo base > /base\nCMD [\"base\"]\n"
-        "FROM base AS child\nRUN echo $A > /child\nFROM child\nENTRYPOINT [\"cat\"]\n"
+        'FROM busybox AS base\nENV A=1\nRUN echo base > /base\nCMD ["base"]\n'
+        'FROM base AS child\nRUN echo $A > /child\nFROM child\nENTRYPOINT ["cat"]\n'
     )
     built = build(sampan, context, rows)
     made = config(sampan, built.id)
@@ -204,7 +229,9 @@ def test_a_stage_that_came_out_anew_is_copied_anew(sampan: Sampan, context: Path
     assert again.done == ["RUN date +%N > /out", "COPY --from=made /out /out"]
 
 
-def test_a_stage_that_came_out_the_same_changes_nothing_behind_it(sampan: Sampan, context: Path) -> None:
+def test_a_stage_that_came_out_the_same_changes_nothing_behind_it(
+    sampan: Sampan, context: Path
+) -> None:
     rows = "FROM busybox AS made\nRUN echo same > /out{}\nFROM busybox\nCOPY --from=made /out /out\nRUN cat /out\n"
     first = build(sampan, context, rows.format(""))
     again = build(sampan, context, rows.format(" # another line"))
@@ -213,14 +240,20 @@ def test_a_stage_that_came_out_the_same_changes_nothing_behind_it(sampan: Sampan
 
 
 def test_a_step_that_changes_nothing_has_no_layer(sampan: Sampan, context: Path) -> None:
-    built = build(sampan, context, "FROM busybox\nRUN true\nWORKDIR /tmp\nRUN cat /etc/passwd\n", "--no-cache")
+    built = build(
+        sampan, context, "FROM busybox\nRUN true\nWORKDIR /tmp\nRUN cat /etc/passwd\n", "--no-cache"
+    )
     made = config(sampan, built.id)
     assert len(made["RootFS"]["Layers"]) == 1
     assert [row.get("empty_layer") for row in made["History"]][-3:] == [True] * 3
 
 
 def test_what_a_step_removes_is_gone(sampan: Sampan, context: Path) -> None:
-    built = build(sampan, context, "FROM busybox\nRUN mkdir /d && touch /d/a /d/b\nRUN rm /d/a && mv /bin/yes /bin/no\nRUN rm -r /d; mkdir /d; touch /d/c\n")
+    built = build(
+        sampan,
+        context,
+        "FROM busybox\nRUN mkdir /d && touch /d/a /d/b\nRUN rm /d/a && mv /bin/yes /bin/no\nRUN rm -r /d; mkdir /d; touch /d/c\n",
+    )
     assert shell(sampan, built.id, "ls /d; ls /bin/yes 2>/dev/null; ls /bin/no") == "c\n/bin/no"
 
 
@@ -241,7 +274,13 @@ def test_quoted_and_unquoted_heredocs_are_run(sampan: Sampan, context: Path) -> 
 
 def test_triggers_run_once_and_for_children_alone(sampan: Sampan, context: Path) -> None:
     """D10."""
-    build(sampan, context, "FROM busybox\nONBUILD RUN echo built >> /log\nONBUILD COPY f /f\n", "-t", "parent").id
+    build(
+        sampan,
+        context,
+        "FROM busybox\nONBUILD RUN echo built >> /log\nONBUILD COPY f /f\n",
+        "-t",
+        "parent",
+    ).id
     (context / "f").write_text("copied")
     child = build(sampan, context, "FROM localhost/parent\nRUN echo own >> /log\n", "-t", "child")
     assert shell(sampan, child.id, "cat /log /f") == "built\nown\ncopied"
@@ -250,8 +289,12 @@ def test_triggers_run_once_and_for_children_alone(sampan: Sampan, context: Path)
     assert shell(sampan, grandchild.id, "cat /log") == "built\nown"
 
 
-def test_a_trigger_takes_from_a_stage_of_the_file_that_uses_it(sampan: Sampan, context: Path) -> None:
-    build(sampan, context, "FROM busybox\nONBUILD COPY --from=tools /tool /tool\n", "-t", "wants").id
+def test_a_trigger_takes_from_a_stage_of_the_file_that_uses_it(
+    sampan: Sampan, context: Path
+) -> None:
+    build(
+        sampan, context, "FROM busybox\nONBUILD COPY --from=tools /tool /tool\n", "-t", "wants"
+    ).id
     rows = "FROM busybox AS tools\nRUN echo tool > /tool\nFROM localhost/wants\nRUN cat /tool > /seen\n"
     assert shell(sampan, build(sampan, context, rows).id, "cat /seen") == "tool"
 
@@ -259,18 +302,22 @@ def test_a_trigger_takes_from_a_stage_of_the_file_that_uses_it(sampan: Sampan, c
 @pytest.mark.parametrize(
     ("rows", "entrypoint", "command"),
     [
-        ("ENTRYPOINT [\"e\"]", ["e"], None),
-        ("CMD [\"mine\"]\nENTRYPOINT [\"e\"]", ["e"], ["mine"]),
-        ("ENTRYPOINT [\"e\"]\nCMD mine", ["e"], ["/bin/sh", "-c", "mine"]),
-        ("SHELL [\"/bin/ash\", \"-ec\"]\nENTRYPOINT go", ["/bin/ash", "-ec", "go"], None),
+        ('ENTRYPOINT ["e"]', ["e"], None),
+        ('CMD ["mine"]\nENTRYPOINT ["e"]', ["e"], ["mine"]),
+        ('ENTRYPOINT ["e"]\nCMD mine', ["e"], ["/bin/sh", "-c", "mine"]),
+        ('SHELL ["/bin/ash", "-ec"]\nENTRYPOINT go', ["/bin/ash", "-ec", "go"], None),
         ("ENTRYPOINT []\nCMD []", None, None),
     ],
 )
 def test_entrypoint_and_cmd(
-    sampan: Sampan, context: Path, rows: str, entrypoint: list[str] | None, command: list[str] | None
+    sampan: Sampan,
+    context: Path,
+    rows: str,
+    entrypoint: list[str] | None,
+    command: list[str] | None,
 ) -> None:
     """D11."""
-    build(sampan, context, "FROM busybox\nENTRYPOINT [\"old\"]\nCMD [\"c\"]\n", "-t", "with-cmd").id
+    build(sampan, context, 'FROM busybox\nENTRYPOINT ["old"]\nCMD ["c"]\n', "-t", "with-cmd").id
     made = config(sampan, build(sampan, context, f"FROM localhost/with-cmd\n{rows}\n").id)["Config"]
     assert (made.get("Entrypoint"), made.get("Cmd")) == (entrypoint, command)
 
@@ -297,19 +344,28 @@ def test_secrets_are_seen_and_stay_nowhere(sampan: Sampan, context: Path, tmp_pa
         "FROM busybox\n"
         "RUN --mount=type=secret,id=s,target=/secret/s cat /secret/s | md5sum > /sum\n"
         "RUN --mount=type=secret,id=s stat -c '%a %u' /run/secrets/s > /mode; rm -f /nothing\n"
-        "RUN --mount=type=secret,id=s,env=TOKEN test -n \"$TOKEN\" && echo $TOKEN | wc -c > /length\n"
+        'RUN --mount=type=secret,id=s,env=TOKEN test -n "$TOKEN" && echo $TOKEN | wc -c > /length\n'
         "RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent\n"
     )
     built = build(sampan, context, rows, "--secret", f"id=s,src={secret}", "-t", "secretive")
-    assert shell(sampan, built.id, "cat /mode /length; ls -d /secret /run/secrets/* 2>/dev/null || true") == "400 0\n33"
+    assert (
+        shell(
+            sampan, built.id, "cat /mode /length; ls -d /secret /run/secrets/* 2>/dev/null || true"
+        )
+        == "400 0\n33"
+    )
     out = tmp_path / "saved"
     sampan.text("save", "-q", "-o", str(out), "secretive")
     for place in (out, sampan.root, sampan.run_dir):
-        found = subprocess.run(["grep", "-rla", value, str(place)], capture_output=True, check=False)
+        found = subprocess.run(
+            ["grep", "-rla", value, str(place)], capture_output=True, check=False
+        )
         assert found.stdout == b"", place
     secret.write_text("another")
     assert build(sampan, context, None, "--secret", f"id=s,src={secret}").done == []
-    missing = build(sampan, context, "FROM busybox\nRUN --mount=type=secret,id=must,required=true true\n")
+    missing = build(
+        sampan, context, "FROM busybox\nRUN --mount=type=secret,id=must,required=true true\n"
+    )
     assert "secret must: not found" in missing.err
 
 
@@ -356,7 +412,10 @@ def test_files_of_stages_and_of_the_context_are_mounted(sampan: Sampan, context:
         "RUN --mount=type=tmpfs,target=/t,size=1m touch /t/x && df /t | grep -q 1024 && ls / | grep -c '^t$' > /c\n"
     )
     built = build(sampan, context, rows)
-    assert shell(sampan, built.id, "cat /a /b; ls -d /ctx /o /file /t 2>/dev/null || true") == "of the contextother\nother"
+    assert (
+        shell(sampan, built.id, "cat /a /b; ls -d /ctx /o /file /t 2>/dev/null || true")
+        == "of the contextother\nother"
+    )
     (context / "f").write_text("changed")
     assert build(sampan, context).done[0].startswith("RUN --mount=type=bind")
 
@@ -365,7 +424,9 @@ def test_one_of_two_builds_makes_what_both_need(sampan: Sampan, context: Path) -
     rows = f"FROM busybox\nRUN sleep 2; echo {os.urandom(4).hex()} > /x\n"
     (context / "Dockerfile").write_text(rows)
     found: list[Built] = []
-    threads = [threading.Thread(target=lambda: found.append(build(sampan, context))) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: found.append(build(sampan, context))) for _ in range(3)
+    ]
     begun = time.monotonic()
     for thread in threads:
         thread.start()
@@ -378,7 +439,9 @@ def test_one_of_two_builds_makes_what_both_need(sampan: Sampan, context: Path) -
 
 def test_a_killed_build_leaves_nothing(sampan: Sampan, context: Path) -> None:
     (context / "Dockerfile").write_text("FROM busybox\nRUN echo begun; sleep 60\n")
-    process = sampan.spawn("build", "--no-cache", "--progress", "plain", str(context), stderr=subprocess.PIPE)
+    process = sampan.spawn(
+        "build", "--no-cache", "--progress", "plain", str(context), stderr=subprocess.PIPE
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if b"begun" in line and b"RUN" not in line:
@@ -402,9 +465,27 @@ def test_the_same_context_has_one_digest(sampan: Sampan, fresh: Sampan, context:
         for driver in ("overlay", "fuse-overlayfs", "vfs"):
             os.utime(context / "f")
             made = Built(
-                one("--storage-driver", driver, "build", "--no-cache", "--source-date-epoch", "1700000000", str(context))
+                one(
+                    "--storage-driver",
+                    driver,
+                    "build",
+                    "--no-cache",
+                    "--source-date-epoch",
+                    "1700000000",
+                    str(context),
+                )
                 if (context / "Dockerfile").exists()
-                else one("--storage-driver", driver, "build", "--source-date-epoch", "1700000000", "-f", "-", str(context), input=rows.encode())
+                else one(
+                    "--storage-driver",
+                    driver,
+                    "build",
+                    "--source-date-epoch",
+                    "1700000000",
+                    "-f",
+                    "-",
+                    str(context),
+                    input=rows.encode(),
+                )
             )
             found.add(config(one, made.id)["Digest"])
     assert len(found) == 1
@@ -436,12 +517,16 @@ def test_a_build_elsewhere_takes_the_cache_of_this_one(
         assert shell(fresh, again.id, "cat /out") == shell(sampan, first.id, "cat /out")
         fresh.text("rmi", "-f", again.id)
         fresh.text("builder", "prune", "-af")
-    lost = build(fresh, context, None, "--cache-from", f"type=registry,ref={registry}/nothing:there")
+    lost = build(
+        fresh, context, None, "--cache-from", f"type=registry,ref={registry}/nothing:there"
+    )
     assert lost.status == 0
     assert "no build cache" in lost.err
 
 
-def test_the_cache_is_in_the_image(sampan: Sampan, fresh: Sampan, registry: str, context: Path) -> None:
+def test_the_cache_is_in_the_image(
+    sampan: Sampan, fresh: Sampan, registry: str, context: Path
+) -> None:
     rows = "FROM busybox AS made\nRUN date > /out\nFROM busybox\nCOPY --from=made /out /out\nRUN cat /out; date > /when\n"
     name = f"{registry}/inline:{os.urandom(4).hex()}"
     first = build(sampan, context, rows, "--cache-to", "type=inline", "-t", name)
