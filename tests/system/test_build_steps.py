@@ -86,7 +86,7 @@ def test_a_first_image(sampan: Sampan, context: Path) -> None:
         "--build-arg",
         "WHO=me",
     )
-    assert sampan.text("run", "--rm", built.id) == "hello\nme b"
+    assert sampan.text("run", "--rm", "--user", "0", built.id) == "hello\nme b"
     made = config(sampan, "first:1")
     assert made["RepoTags"] == ["localhost/first:1"]
     assert made["Config"] == {
@@ -222,11 +222,11 @@ def test_a_base_that_is_a_stage_gives_layers_history_and_configuration(
 
 def test_a_stage_that_came_out_anew_is_copied_anew(sampan: Sampan, context: Path) -> None:
     """D17: the words of the last stage are the same."""
-    rows = "FROM busybox AS made\nRUN date +%N > /out\nFROM busybox\nCOPY --from=made /out /out\n"
+    rows = "FROM busybox AS made\nRUN cat /proc/sys/kernel/random/uuid > /out\nFROM busybox\nCOPY --from=made /out /out\n"
     first = shell(sampan, build(sampan, context, rows).id, "cat /out")
     again = build(sampan, context, None, "--no-cache-filter", "made")
     assert shell(sampan, again.id, "cat /out") != first
-    assert again.done == ["RUN date +%N > /out", "COPY --from=made /out /out"]
+    assert again.done == ["RUN cat /proc/sys/kernel/random/uuid > /out", "COPY --from=made /out /out"]
 
 
 def test_a_stage_that_came_out_the_same_changes_nothing_behind_it(
@@ -372,7 +372,7 @@ def test_secrets_are_seen_and_stay_nowhere(sampan: Sampan, context: Path, tmp_pa
 def test_a_cache_mount_lasts_and_is_no_part_of_the_image(sampan: Sampan, context: Path) -> None:
     """D19."""
     name = os.urandom(4).hex()
-    rows = f"FROM busybox\nRUN --mount=type=cache,id={name},target=/foo/bar,mode=0711 date >> /foo/bar/log; wc -l < /foo/bar/log > /count; stat -c %a /foo/bar >> /count # %s\n"
+    rows = f"FROM busybox\nRUN --mount=type=cache,id={name},target=/foo/bar,mode=0711 date >> /foo/bar/log; wc -l < /foo/bar/log > /count; stat -c %%a /foo/bar >> /count # %s\n"
     built = build(sampan, context, rows % 1)
     assert shell(sampan, built.id, "cat /count; ls -d /foo 2>/dev/null || true") == "1\n711"
     assert shell(sampan, build(sampan, context, rows % 2).id, "cat /count") == "2\n711"
@@ -452,8 +452,7 @@ def test_a_killed_build_leaves_nothing(sampan: Sampan, context: Path) -> None:
     containers = sampan.root / "containers"
     while list(containers.iterdir()) and time.monotonic() < until:
         time.sleep(0.05)
-    assert list(containers.iterdir()) == []
-    assert [name for name in os.listdir(sampan.root / "overlay") if name.startswith("c")] == []
+    assert [name for name in sampan.leftovers() if not name.startswith("leases")] == []
 
 
 def test_the_same_context_has_one_digest(sampan: Sampan, fresh: Sampan, context: Path) -> None:
