@@ -6,10 +6,10 @@ Progress goes to standard error.  Standard output has the names and, as its last
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 
+from sampan.cli.access_options import access_of
 from sampan.cli.build_options import all_options
 from sampan.cli.context import engine as make_engine
 from sampan.cli.format import escape, escape_lines
@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
     before = {image.id for image in engine.images.list()}
     image = _build(engine, values, made)
     with show(values["quiet"]) as progress:
-        access = made.options["access"]
+        access = access_of(values)
         output.write(engine, image, outputs, made.tags, access=access, progress=progress)
     _write_files(values, image, made)
     output.settle(engine, image, outputs, before)
@@ -63,14 +63,14 @@ def main(words: list[str]) -> int:
 def _build(engine: Engine, values: dict[str, Any], made: BuildRequest) -> Image:
     """Build it under the display that was asked for."""
     from sampan.cli.build_progress import display
+    from sampan.engine import building
 
-    building: Any = importlib.import_module("sampan.engine.building")
     log = _open_log(values["logfile"]) if values["logfile"] else -1
     kind = "quiet" if values["quiet"] else _kind(values["progress"])
     shown = display(kind, log if log >= 0 else 2)
     failed = True
     try:
-        image: Image = building.build(engine, values["builder"], made, shown)
+        image = building.build(engine, values["builder"], made, shown)
         failed = False
         return image
     finally:
@@ -139,8 +139,9 @@ def _write(path: str, text: str) -> None:
 
 def _check(builder: str, made: BuildRequest) -> int:
     """What the builder finds, in the words of `docker build --check`; 1 if there is anything."""
-    building: Any = importlib.import_module("sampan.engine.building")
-    findings: Sequence[Mapping[str, Any]] = list(building.check(make_engine(), builder, made))
+    from sampan.engine import building
+
+    findings = building.check(make_engine(), builder, made)
     if not findings:
         print("Check complete, no warnings found.")
         return 0

@@ -298,11 +298,10 @@ class Cache:
         record = self._records.get(key)
         if record is None:
             return self._fetched(key)
-        layers = tuple(Layer(*row) for row in record["layers"])
-        self.hold(layers)  # first it is named, then looked for: see store/leases
-        if not all(self._engine.blobs.has(layer.digest) for layer in layers):
+        self.hold(record.layers)  # first it is named, then looked for: see store/leases
+        if not all(self._engine.blobs.has(layer.digest) for layer in record.layers):
             return None
-        return Cached(layers, record["about"])
+        return Cached(record.layers, record.about)
 
     def _fetched(self, key: str) -> Cached | None:
         for one in self.shared:

@@ -22,7 +22,6 @@ from sampan.errors import CorruptError
 from sampan.model.layer import chain_ids, layer_key
 from sampan.model.reference import is_digest
 from sampan.store import locks
-from sampan.store.blobs import BlobStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,16 +29,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.drivers.build import Layers
-    from sampan.store.leases import Lease
 
 DIRECTORY = "build"
 LOCKS = "locks"
 SUFFIX = ".json"
-REGULAR, CONTEXT, MOUNT = (
-    "regular",
-    "source.local",
-    "exec.cachemount",
-)  # BuildKit's kinds of records
+REGULAR, INTERNAL, MOUNT = "regular", "internal", "exec.cachemount"  # BuildKit's kinds of records
 _LIMIT = 1 << 20
 _DIGITS = frozenset("0123456789abcdef")
 
@@ -47,25 +41,31 @@ _DIGITS = frozenset("0123456789abcdef")
 class Record:
     """A step's result.
 
-    layers: the whole chain, bottom first.  size: bytes of the blob of its own layer, 0 if it made none.  created,
-    used: seconds since the epoch.
+    layers: the whole chain, bottom first.  about: what was said of it, `description` and `kind` for people.  size:
+    bytes of the blob of its last layer.  created, used: seconds since the epoch.
     """
 
-    __slots__ = ("created", "description", "key", "kind", "layers", "size", "used")
+    __slots__ = ("about", "created", "key", "layers", "size", "used")
 
-    def __init__(self, key: str, layers: Layers, about: Mapping[str, Any], used: float) -> None:
-        self.key, self.layers, self.used = key, layers, used
-        self.description, self.kind = str(about["description"]), str(about["kind"])
-        self.created, self.size = float(about["created"]), int(about["size"])
+    def __init__(self, key: str, body: Mapping[str, Any], used: float) -> None:
+        """KeyError, TypeError, ValueError: the body is not what `put` writes."""
+        self.key, self.used = key, used
+        self.layers = tuple(map(_layer, body["layers"]))
+        self.about = dict(body["about"])
+        self.created, self.size = float(body["created"]), int(body["size"])
+
+    @property
+    def description(self) -> str:
+        return str(self.about.get("description", ""))
+
+    @property
+    def kind(self) -> str:
+        return str(self.about.get("kind", REGULAR))
 
     @property
     def layer_keys(self) -> list[str]:
         """The keys of the chain's directories, bottom first."""
-        return keys_of(self.layers)
-
-
-def keys_of(layers: Layers) -> list[str]:
-    return [layer_key(chain) for chain in chain_ids([layer.diff_id for layer in layers])]
+        return [layer_key(one) for one in chain_ids([layer.diff_id for layer in self.layers])]
 
 
 class BuildCache:
@@ -76,35 +76,21 @@ class BuildCache:
     def __init__(self, root_fd: int) -> None:
         self._root_fd = root_fd
 
-    def get(self, key: str, lease: Lease | None = None) -> Record | None:
-        """The record of a key whose blobs are all there; it counts as used now.
-
-        lease: keeps its blobs and layers from here on.
-        """
+    def get(self, key: str) -> Record | None:
+        """The record of a key, which counts as used now; its blobs may be lost."""
         with self._directory() as directory:
             record = _read(directory, checked(key)) if directory >= 0 else None
-            if record is None:
-                return None
-            if lease is not None:  # first it is named, then looked for: see store/leases.py
-                lease.add(*(layer.digest for layer in record.layers))
-                lease.add(*(f"layer:{one}" for one in record.layer_keys))
-            blobs = BlobStore(self._root_fd)
-            if not all(blobs.has(layer.digest) for layer in record.layers):
-                return None
-            with contextlib.suppress(FileNotFoundError):  # pruned just now: the lease keeps all
-                os.utime(key + SUFFIX, dir_fd=directory)
+            if record is not None:
+                with contextlib.suppress(FileNotFoundError):  # it was pruned just now
+                    os.utime(key + SUFFIX, dir_fd=directory)
             return record
 
     def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
-        """Remember a chain, whose blobs a lease of the caller keeps.
-
-        about: `description` and `kind`; `size` if the step's own layer is not the topmost one.
-        """
+        """Remember a chain, whose blobs a lease of the caller keeps.  about: JSON values."""
         body = {
-            "description": about["description"],
-            "kind": about.get("kind", REGULAR),
             "created": time.time(),
-            "size": about.get("size", layers[-1].size if layers else 0),
+            "size": layers[-1].size if layers else 0,
+            "about": dict(about),
             "layers": [list(layer) for layer in layers],
         }
         data = json.dumps(body, separators=(",", ":")).encode()
@@ -202,9 +188,7 @@ def _read(directory: int, key: str) -> Record | None:
     except OSError:
         return None
     try:
-        body = json.loads(files.read_fd(fd, key, _LIMIT))
-        layers = tuple(_layer(row) for row in body["layers"])
-        return Record(key, layers, body, os.fstat(fd).st_mtime)
+        return Record(key, json.loads(files.read_fd(fd, key, _LIMIT)), os.fstat(fd).st_mtime)
     except (ValueError, KeyError, TypeError, CorruptError):
         return None
     finally:
