@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 
-from sampan.cli.access_options import access_of
 from sampan.cli.build_options import all_options
 from sampan.cli.context import engine as make_engine
 from sampan.cli.format import escape, escape_lines
@@ -51,7 +50,7 @@ def main(words: list[str]) -> int:
     before = {image.id for image in engine.images.list()}
     image = _build(engine, values, made)
     with show(values["quiet"]) as progress:
-        access = access_of(values)
+        access = made.options["access"]
         output.write(engine, image, outputs, made.tags, access=access, progress=progress)
     _write_files(values, image, made)
     output.settle(engine, image, outputs, before)
@@ -70,7 +69,7 @@ def _build(engine: Engine, values: dict[str, Any], made: BuildRequest) -> Image:
     shown = display(kind, log if log >= 0 else 2)
     failed = True
     try:
-        image = building.build(engine, values["builder"], made, shown)
+        image: Image = building.build(engine, values["builder"], made, shown)
         failed = False
         return image
     finally:
@@ -141,7 +140,7 @@ def _check(builder: str, made: BuildRequest) -> int:
     """What the builder finds, in the words of `docker build --check`; 1 if there is anything."""
     from sampan.engine import building
 
-    findings = building.check(make_engine(), builder, made)
+    findings: Sequence[Mapping[str, Any]] = list(building.check(make_engine(), builder, made))
     if not findings:
         print("Check complete, no warnings found.")
         return 0

@@ -114,8 +114,9 @@ class Change(NamedTuple):
 class StorageDriver(Protocol):
     """Layers as directories and snapshots over them.
 
-    `prepare` is called as the user, on the hot path; every other method inside a user namespace of
-    the store's map, as its root, so that what belongs to a subordinate id can be made and removed.
+    `prepare` is called as the user, on the hot path; `adopt` first as the user, and again like the others where that
+    is refused; every other method inside a user namespace of the store's map, as its root, so that what belongs to a
+    subordinate id can be made and removed.
     Keys are names of at most 64 characters out of [0-9a-z-]; a layer's key is its chain id's
     digest.
     """

@@ -295,13 +295,8 @@ class Cache:
         self.shared: list[Importer] = []  # of --cache-from
 
     def get(self, key: str) -> Cached | None:
-        record = self._records.get(key)
-        if record is None:
-            return self._fetched(key)
-        self.hold(record.layers)  # first it is named, then looked for: see store/leases
-        if not all(self._engine.blobs.has(layer.digest) for layer in record.layers):
-            return None
-        return Cached(record.layers, record.about)
+        record = self._records.get(key, self._lease)
+        return Cached(record.layers, record.about) if record else self._fetched(key)
 
     def _fetched(self, key: str) -> Cached | None:
         for one in self.shared:

@@ -22,6 +22,7 @@ from sampan.errors import CorruptError
 from sampan.model.layer import chain_ids, layer_key
 from sampan.model.reference import is_digest
 from sampan.store import locks
+from sampan.store.blobs import BlobStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.drivers.build import Layers
+    from sampan.store.leases import Lease
 
 DIRECTORY = "build"
 LOCKS = "locks"
@@ -41,18 +43,18 @@ _DIGITS = frozenset("0123456789abcdef")
 class Record:
     """A step's result.
 
-    layers: the whole chain, bottom first.  about: what was said of it, `description` and `kind` for people.  size:
-    bytes of the blob of its last layer.  created, used: seconds since the epoch.
+    layers: the whole chain, bottom first.  about: what the builder said of it, `description` and `kind` for people.
+    created, used: seconds since the epoch.
     """
 
-    __slots__ = ("about", "created", "key", "layers", "size", "used")
+    __slots__ = ("about", "created", "key", "layers", "used")
 
     def __init__(self, key: str, body: Mapping[str, Any], used: float) -> None:
         """KeyError, TypeError, ValueError: the body is not what `put` writes."""
         self.key, self.used = key, used
         self.layers = tuple(map(_layer, body["layers"]))
         self.about = dict(body["about"])
-        self.created, self.size = float(body["created"]), int(body["size"])
+        self.created = float(body["created"])
 
     @property
     def description(self) -> str:
@@ -76,20 +78,29 @@ class BuildCache:
     def __init__(self, root_fd: int) -> None:
         self._root_fd = root_fd
 
-    def get(self, key: str) -> Record | None:
-        """The record of a key, which counts as used now; its blobs may be lost."""
+    def get(self, key: str, lease: Lease) -> Record | None:
+        """The record of a key whose blobs are all there; it counts as used now.
+
+        lease: keeps its blobs and layers from here on.
+        """
         with self._directory() as directory:
             record = _read(directory, checked(key)) if directory >= 0 else None
-            if record is not None:
-                with contextlib.suppress(FileNotFoundError):  # it was pruned just now
-                    os.utime(key + SUFFIX, dir_fd=directory)
+            if record is None:
+                return None
+            # First it is named, then looked for: see store/leases.py.
+            digests = [layer.digest for layer in record.layers]
+            lease.add(*digests, *(f"layer:{one}" for one in record.layer_keys))
+            blobs = BlobStore(self._root_fd)
+            if not all(map(blobs.has, digests)):
+                return None
+            with contextlib.suppress(FileNotFoundError):  # pruned just now: the lease keeps all
+                os.utime(key + SUFFIX, dir_fd=directory)
             return record
 
     def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
         """Remember a chain, whose blobs a lease of the caller keeps.  about: JSON values."""
         body = {
             "created": time.time(),
-            "size": layers[-1].size if layers else 0,
             "about": dict(about),
             "layers": [list(layer) for layer in layers],
         }

@@ -186,7 +186,10 @@ class LayerStore:
                 os.close(lock)
 
         marker = unsynced.begin(directory, keys[-1:])
-        userns.run(self._idmap, job)
+        try:
+            job()
+        except PermissionError:  # something lies in a directory of a subordinate id
+            userns.run(self._idmap, job)
         unsynced.settle(directory, marker)
 
     def present(self) -> list[str]:

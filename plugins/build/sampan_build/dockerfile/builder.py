@@ -14,7 +14,7 @@ import os
 from sampan import files
 from sampan.model import platform as platforms
 from sampan_build.dockerfile import check as checks
-from sampan_build.dockerfile import contexts, options, squash
+from sampan_build.dockerfile import contexts, options, rules, squash
 from sampan_build.dockerfile.parser import parse
 from sampan_build.dockerfile.plan import Planner
 from sampan_build.dockerfile.schedule import Scheduler
@@ -63,7 +63,7 @@ class DockerfileBuilder:
             return _commit(work, made, request, given, host)
 
     def check(self, request: BuildRequest, host: BuildHost) -> Collection[Mapping[str, Any]]:
-        """The findings of `build --check`: rule, text, file, line, end, url, report."""
+        """The findings of `build --check`; source is the whole text."""
         given = options.read(request.options)
         with _Work(self._root_fd) as work_fd:
             found = _contexts(request, work_fd)
@@ -79,7 +79,7 @@ class DockerfileBuilder:
             source = build.document.source
             return [
                 {"rule": one.rule, "text": one.text, "file": source.name, "line": one.line, "end": one.end,
-                 "report": one.report(source)}
+                 "url": rules.url(one.rule), "source": "\n".join(source.lines)}
                 for one in checks.check(build, ignore, environment)
             ]  # fmt: skip
 
