@@ -101,7 +101,7 @@ def _du(values: dict[str, Any]) -> int:
     found = entries(make_engine(), values["filter"])
     rows = [row_of(one) for one in found]
     if values["verbose"]:
-        print("\n".join(_told(row) for row in rows), end="")
+        print("".join(_told(row) + "\n" for row in rows), end="")
     else:
         shown = rows if values["format"] else _visible(rows)
         text = render_rows(
