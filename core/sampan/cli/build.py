@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 
+from sampan.cli.access_options import access_of
 from sampan.cli.build_options import all_options
 from sampan.cli.context import engine as make_engine
 from sampan.cli.format import escape, escape_lines
@@ -50,7 +51,7 @@ def main(words: list[str]) -> int:
     before = {image.id for image in engine.images.list()}
     image = _build(engine, values, made)
     with show(values["quiet"]) as progress:
-        access = made.options["access"]
+        access = access_of(values)
         output.write(engine, image, outputs, made.tags, access=access, progress=progress)
     _write_files(values, image, made)
     output.settle(engine, image, outputs, before)
@@ -140,7 +141,7 @@ def _check(builder: str, made: BuildRequest) -> int:
     """What the builder finds, in the words of `docker build --check`; 1 if there is anything."""
     from sampan.engine import building
 
-    findings: Sequence[Mapping[str, Any]] = list(building.check(make_engine(), builder, made))
+    findings = building.check(make_engine(), builder, made)
     if not findings:
         print("Check complete, no warnings found.")
         return 0

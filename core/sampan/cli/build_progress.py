@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = ("auto", "plain", "tty", "rawjson", "quiet")
 KEPT = 2 << 20  # bytes of a step's output that are shown again when it fails (BuildKit's limit)
+LOADING = "loading"
 LINE = 64 << 10  # bytes; a longer line is shown in parts
 PATIENCE = 5.0  # seconds that a step's words wait for another step
 TAIL = 10  # lines that plain text shows again
@@ -141,6 +142,7 @@ class Display:
 
     def close(self, *, failed: bool = False) -> None:
         """The last words: what a step that failed has written, and warnings."""
+        self._end_loading()
         for step in self.steps.values():
             if step.state == "failed":
                 self.fail(step)
@@ -176,7 +178,15 @@ class Display:
             self.steps[number] = Step(len(self.steps) + 1, str(event.get("name") or number))
         return self.steps[number]
 
+    def _end_loading(self) -> None:
+        """What was loaded before the first step is there now."""
+        for step in list(self.steps.values()):
+            if step.state == LOADING:
+                step.state, step.ended = "done", time.monotonic()
+                self.ended(step)
+
     def _on_step(self, event: Mapping[str, Any]) -> None:
+        self._end_loading()
         step = self._step_of(event)
         if event.get("name"):
             step.name = str(event["name"])
@@ -203,6 +213,8 @@ class Display:
 
     def _on_bytes(self, event: Mapping[str, Any]) -> None:
         step = self._step_of(event)
+        if not step.state:  # of no step that was told of: base images, say
+            step.name, step.state, step.began = "[internal] load images", LOADING, time.monotonic()
         what = str(event["what"])
         amount = step.amounts.setdefault(what, Amount(what))
         amount.began = amount.began or time.monotonic()

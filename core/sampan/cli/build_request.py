@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli import access_options, build_words, limit_options
+from sampan.cli import build_words, limit_options
 from sampan.cli.build_options import refuse, unsupported
 from sampan.cli.parse import LIST
 from sampan.errors import UsageError
@@ -28,6 +28,7 @@ POLICIES = {
     "ifnewer": "newer",
     **{name: name for name in ("always", "missing", "newer", "never")},
 }
+PROXIES = "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"
 NETWORKS = {
     "": "default",
     "default": "default",
@@ -62,12 +63,15 @@ def _options(
         "file": file,
         "stdin": stdin,
         "ignorefile": values["ignorefile"] or "",
-        "build_arg": build_words.arguments(values["build_arg"], os.environ),
+        "build_arg": _arguments(values),
         "build_context": build_words.pairs(values["build_context"], "--build-context"),
         "target": values["target"] or "",
         "platform": _platform(values),
         "pull": _policy(values),
-        "access": access_options.access_of(values),
+        "tls_verify": None if values["tls_verify"] == "" else values["tls_verify"],
+        "creds": values["creds"] or "",
+        "authfile": values["authfile"] or "",
+        "cert_dir": values["cert_dir"] or "",
         "no_cache": values["no_cache"],
         "no_cache_filter": [name for word in values["no_cache_filter"] for name in word.split(",")],
         "cache_from": _caches(values, "--cache-from"),
@@ -76,18 +80,13 @@ def _options(
         "ssh": build_words.ssh(values["ssh"]),
         "label": options.labels(values["label"], []),
         "annotation": build_words.manifest_annotations(values["annotation"]),
-        "squash": values["squash"] or not values["layers"],
-        "squash_all": values["squash_all"],
+        "squash": _squash(values),
         "output": outputs,
         "format": _form(values["format"]),
         "jobs": values["jobs"],
-        "timestamp": _seconds(values["timestamp"], "--timestamp"),
-        "source_date_epoch": _epoch(values["source_date_epoch"]),
-        "rewrite_timestamp": values["rewrite_timestamp"],
+        "timestamp": _timestamp(values),
         "network": _network(values["network"]),
         "add_host": _hosts(values["add_host"]),
-        "http_proxy": values["http_proxy"],
-        "allow": values["allow"],
         "run": _run(values),
     }
 
@@ -153,17 +152,37 @@ def _form(text: str | None) -> str:
     return form_of(text or os.environ.get("BUILDAH_FORMAT")) or "oci"
 
 
-def _seconds(text: str | None, option: str) -> int | None:
+def _arguments(values: dict[str, Any]) -> dict[str, str]:
+    """--build-arg, and the host's proxies, which RUN has without ARG."""
+    found = build_words.arguments(values["build_arg"], os.environ)
+    if values["http_proxy"]:
+        proxies = {name for one in PROXIES for name in (one, one.upper()) if name in os.environ}
+        found = {**{name: os.environ[name] for name in sorted(proxies)}, **found}
+    return found
+
+
+def _squash(values: dict[str, Any]) -> str:
+    """Which layers become one: new, all, or none ("")."""
+    if values["squash_all"]:
+        return "all"
+    return "new" if values["squash"] or not values["layers"] else ""
+
+
+def _timestamp(values: dict[str, Any]) -> int | None:
+    """The time of all that is made: of the options, or SOURCE_DATE_EPOCH (reproducible-builds.org)."""
+    for option in ("--timestamp", "--source-date-epoch"):
+        text = values[option.strip("-").replace("-", "_")]
+        if text:
+            return _seconds(text, option)
+    return _seconds(os.environ.get("SOURCE_DATE_EPOCH", ""), "SOURCE_DATE_EPOCH")
+
+
+def _seconds(text: str, what: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 12):
-        raise UsageError(f"invalid {option} {text!r}", "seconds since 1970 are wanted")
+        raise UsageError(f"invalid {what} {text!r}", "seconds since 1970 are wanted")
     return int(text)
-
-
-def _epoch(text: str | None) -> int | None:
-    """--source-date-epoch, or the variable of that name (reproducible-builds.org)."""
-    return _seconds(text or os.environ.get("SOURCE_DATE_EPOCH"), "--source-date-epoch")
 
 
 def _network(text: str | None) -> str:

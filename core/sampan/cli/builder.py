@@ -101,9 +101,12 @@ def _du(values: dict[str, Any]) -> int:
     found = entries(make_engine(), values["filter"])
     rows = [row_of(one) for one in found]
     if values["verbose"]:
-        print("\n".join(_told(row) for row in rows), end="")
+        print("".join(_told(row) + "\n" for row in rows), end="")
     else:
-        text = render_rows(values["format"], rows, COLUMNS, headers=HEADERS, json_rows=_plain(rows))
+        shown = rows if values["format"] else _visible(rows)
+        text = render_rows(
+            values["format"], shown, COLUMNS, headers=HEADERS, json_rows=_plain(rows)
+        )
         if text:
             print(text)
     if not values["format"] and not values["filter"]:
@@ -134,6 +137,11 @@ def row_of(one: Entry) -> dict[str, Any]:
         "_id": one.key[:SHOWN] + ("*" if one.mutable else ""),
         "_size": size + ("*" if one.shared else ""),
     }
+
+
+def _visible(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the further records by which a step is known: they take nothing of their own."""
+    return [row for row in rows if row["Type"] != "internal"]
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -174,7 +182,7 @@ def _prune(values: dict[str, Any]) -> int:
     if values["verbose"]:
         print("".join(_told(row) + "\n" for row in rows), end="")
     elif rows:
-        print(render_rows(None, rows, COLUMNS))
+        print(render_rows(None, _visible(rows), COLUMNS))
     print(align([["Total:", decimal_text(freed)]]), end="")
     return 0
 

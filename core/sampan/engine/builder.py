@@ -14,7 +14,7 @@ from sampan.engine.images import layer_keys, needed_layers
 from sampan.errors import NotFoundError, UsageError
 from sampan.linux import userns
 from sampan.model import times
-from sampan.store.buildcache import MOUNT, BuildCache
+from sampan.store.buildcache import INTERNAL, MOUNT, BuildCache
 from sampan.store.cachemounts import CacheMounts, open_mounts
 
 TYPE_CHECKING = False
@@ -74,7 +74,8 @@ def _records(engine: Engine) -> list[Entry]:
     for image in engine.images.list():
         of_images.update(layer_keys(image), (layer.digest for layer in image.layers))
     found = sorted(
-        BuildCache(engine.root_fd).list(), key=lambda one: (len(one.layers), one.created)
+        BuildCache(engine.root_fd).list(),
+        key=lambda one: (len(one.layers), one.kind == INTERNAL, one.created),
     )
     claimed: set[str] = set()
     tops: dict[str, str] = {}  # the first record by the last layer of its chain

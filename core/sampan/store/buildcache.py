@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 DIRECTORY = "build"
 LOCKS = "locks"
 SUFFIX = ".json"
-REGULAR, CONTEXT, MOUNT = (
-    "regular",
-    "source.local",
-    "exec.cachemount",
-)  # BuildKit's kinds of records
+REGULAR, INTERNAL, MOUNT = "regular", "internal", "exec.cachemount"  # BuildKit's kinds of records
 _LIMIT = 1 << 20
 _DIGITS = frozenset("0123456789abcdef")
 
@@ -47,26 +43,31 @@ _DIGITS = frozenset("0123456789abcdef")
 class Record:
     """A step's result.
 
-    layers: the whole chain, bottom first.  size: bytes of the blob of its own layer, 0 if it made none.  created,
-    used: seconds since the epoch.  about: what the builder said of it.
+    layers: the whole chain, bottom first.  about: what the builder said of it, `description` and `kind` for people.
+    created, used: seconds since the epoch.
     """
 
-    __slots__ = ("about", "created", "description", "key", "kind", "layers", "size", "used")
+    __slots__ = ("about", "created", "key", "layers", "used")
 
-    def __init__(self, key: str, layers: Layers, body: Mapping[str, Any], used: float) -> None:
-        self.key, self.layers, self.used = key, layers, used
-        self.about: Mapping[str, Any] = dict(body["about"])
-        self.description, self.kind = str(self.about["description"]), str(self.about["kind"])
-        self.created, self.size = float(body["created"]), int(body["size"])
+    def __init__(self, key: str, body: Mapping[str, Any], used: float) -> None:
+        """KeyError, TypeError, ValueError: the body is not what `put` writes."""
+        self.key, self.used = key, used
+        self.layers = tuple(map(_layer, body["layers"]))
+        self.about = dict(body["about"])
+        self.created = float(body["created"])
+
+    @property
+    def description(self) -> str:
+        return str(self.about.get("description", ""))
+
+    @property
+    def kind(self) -> str:
+        return str(self.about.get("kind", REGULAR))
 
     @property
     def layer_keys(self) -> list[str]:
         """The keys of the chain's directories, bottom first."""
-        return keys_of(self.layers)
-
-
-def keys_of(layers: Layers) -> list[str]:
-    return [layer_key(chain) for chain in chain_ids([layer.diff_id for layer in layers])]
+        return [layer_key(one) for one in chain_ids([layer.diff_id for layer in self.layers])]
 
 
 class BuildCache:
@@ -77,7 +78,7 @@ class BuildCache:
     def __init__(self, root_fd: int) -> None:
         self._root_fd = root_fd
 
-    def get(self, key: str, lease: Lease | None = None) -> Record | None:
+    def get(self, key: str, lease: Lease) -> Record | None:
         """The record of a key whose blobs are all there; it counts as used now.
 
         lease: keeps its blobs and layers from here on.
@@ -86,25 +87,21 @@ class BuildCache:
             record = _read(directory, checked(key)) if directory >= 0 else None
             if record is None:
                 return None
-            if lease is not None:  # first it is named, then looked for: see store/leases.py
-                lease.add(*(layer.digest for layer in record.layers))
-                lease.add(*(f"layer:{one}" for one in record.layer_keys))
+            # First it is named, then looked for: see store/leases.py.
+            digests = [layer.digest for layer in record.layers]
+            lease.add(*digests, *(f"layer:{one}" for one in record.layer_keys))
             blobs = BlobStore(self._root_fd)
-            if not all(blobs.has(layer.digest) for layer in record.layers):
+            if not all(map(blobs.has, digests)):
                 return None
             with contextlib.suppress(FileNotFoundError):  # pruned just now: the lease keeps all
                 os.utime(key + SUFFIX, dir_fd=directory)
             return record
 
     def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
-        """Remember a chain, whose blobs a lease of the caller keeps.
-
-        about: JSON values; `description` and `kind` for people.  size: if the step's own layer is not the topmost one.
-        """
+        """Remember a chain, whose blobs a lease of the caller keeps.  about: JSON values."""
         body = {
-            "about": {"kind": REGULAR, **about},
             "created": time.time(),
-            "size": about.get("size", layers[-1].size if layers else 0),
+            "about": dict(about),
             "layers": [list(layer) for layer in layers],
         }
         data = json.dumps(body, separators=(",", ":")).encode()
@@ -202,9 +199,7 @@ def _read(directory: int, key: str) -> Record | None:
     except OSError:
         return None
     try:
-        body = json.loads(files.read_fd(fd, key, _LIMIT))
-        layers = tuple(_layer(row) for row in body["layers"])
-        return Record(key, layers, body, os.fstat(fd).st_mtime)
+        return Record(key, json.loads(files.read_fd(fd, key, _LIMIT)), os.fstat(fd).st_mtime)
     except (ValueError, KeyError, TypeError, CorruptError):
         return None
     finally:

@@ -1,25 +1,24 @@
 """The directories of `RUN --mount=type=cache`: what a command leaves there the next one finds.
 
 `build/mounts/HEX` (64 hexadecimal digits) is a directory, with files of any owner of the store's user namespace.
-HEX.json tells what it is, and by its time when it was last used; HEX.lock is locked, shared or alone, while a command
-has it mounted.
+HEX.json tells what it is, and by its time when it was last used; HEX.lock, which stays, is locked while a command
+has it mounted.  The engine's build_mounts.py makes them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import time
 
 from sampan import files
 from sampan.errors import CorruptError
+from sampan.model import times
 from sampan.store import locks
 from sampan.store.buildcache import DIRECTORY, SUFFIX, checked, is_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
 MOUNTS = "mounts"
 LOCK = ".lock"
@@ -48,28 +47,9 @@ class CacheMounts:
         found = [self._mount(name) for name in os.listdir(self.fd) if is_key(name)]
         return sorted(found, key=lambda one: (one.created, one.key))
 
-    @contextlib.contextmanager
-    def use(
-        self, key: str, description: str, *, alone: bool = False, note: locks.Note
-    ) -> Generator[None]:
-        """The directory may be made and used: nobody removes it, nor with `alone` uses it, meanwhile."""
-        name = checked(key) + LOCK
-        with locks.named(self.fd, name, f"cache mount {description}", shared=not alone, note=note):
-            try:
-                os.utime(key + SUFFIX, dir_fd=self.fd)
-            except FileNotFoundError:
-                told = {"description": description, "created": time.time()}
-                files.write_atomic(self.fd, key + SUFFIX, json.dumps(told).encode(), sync=False)
-            yield
-
     def in_use(self, key: str) -> bool:
         """Whether a command has it mounted at this moment."""
-        try:
-            fd = os.open(
-                checked(key) + LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd
-            )
-        except FileNotFoundError:
-            return False
+        fd = self._lock(key)
         try:
             return not locks.try_lock(fd)
         finally:
@@ -80,17 +60,18 @@ class CacheMounts:
 
         `files.remove_tree`, in the store's user namespace, removes it.
         """
-        name = checked(key) + LOCK
-        fd = locks.try_named(self.fd, name, create=True)
-        if fd is None:
-            return ""
+        fd = self._lock(key)
         try:
+            if not locks.try_lock(fd):
+                return ""
             files.unlink(self.fd, key + SUFFIX)
-            doomed = files.rename_away(self.fd, key)
-            files.unlink(self.fd, name)
-            return doomed
+            return files.rename_away(self.fd, key)
         finally:
             os.close(fd)
+
+    def _lock(self, key: str) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(checked(key) + LOCK, flags, 0o600, dir_fd=self.fd)
 
     def abandoned(self) -> Sequence[str]:
         """Directories that killed removers have put aside."""
@@ -106,19 +87,15 @@ class CacheMounts:
         try:
             used = os.stat(key + SUFFIX, dir_fd=self.fd, follow_symlinks=False).st_mtime
             told = json.loads(files.read(self.fd, key + SUFFIX, _LIMIT))
-            description, created = str(told["description"]), float(told["created"])
+            description, created = str(told["description"]), times.parse(told["created"])
         except (OSError, ValueError, KeyError, TypeError, CorruptError):
             pass
         return CacheMount(key, description, created, used)
 
 
-def open_mounts(root_fd: int, *, create: bool = False) -> CacheMounts | None:
+def open_mounts(root_fd: int) -> CacheMounts | None:
     """The cache mounts of a store; None if there never was one."""
     try:
-        if create:
-            os.close(files.open_directory(DIRECTORY, dir_fd=root_fd, create=True))
-        return CacheMounts(
-            files.open_directory(f"{DIRECTORY}/{MOUNTS}", dir_fd=root_fd, create=create)
-        )
+        return CacheMounts(files.open_directory(f"{DIRECTORY}/{MOUNTS}", dir_fd=root_fd))
     except FileNotFoundError:
         return None

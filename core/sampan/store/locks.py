@@ -110,29 +110,26 @@ class FileLock:
 
 
 @contextlib.contextmanager
-def named(dir_fd: int, name: str, what: str, *, shared: bool = False, note: Note) -> Generator[int]:
-    """The file of that name is locked, however long its holder takes; the file goes with its last holder.
+def named(dir_fd: int, name: str, what: str, *, note: Note) -> Generator[None]:
+    """The file of that name is locked, however long its holder takes; it goes with its holder.
 
     For what may take hours while another process waits.
     """
-    fd = _named(dir_fd, name, what, shared, note)
+    fd = _named(dir_fd, name, what, note)
     try:
-        yield fd
+        yield
     finally:
-        try:
-            if try_lock(fd):  # nobody shares it: who waits finds that it has no name any more
-                files.unlink(dir_fd, name)
-        finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # a child of the holder may have it open, too
-            os.close(fd)
+        files.unlink(dir_fd, name)  # who waits finds that the file has no name any more
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a child of the holder may have it open, too
+        os.close(fd)
 
 
-def _named(dir_fd: int, name: str, what: str, shared: bool, note: Note) -> int:
+def _named(dir_fd: int, name: str, what: str, note: Note) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
-            lock(fd, what, shared=shared, timeout=float("inf"), note=note)
+            lock(fd, what, timeout=float("inf"), note=note)
             if _has_name(dir_fd, name, fd):
                 return fd
         except BaseException:
@@ -148,23 +145,15 @@ def _has_name(dir_fd: int, name: str, fd: int) -> bool:
         return False
 
 
-def try_named(dir_fd: int, name: str, *, create: bool = False) -> int | None:
-    """The file of that name, locked, if nobody has it, and it is there. The descriptor is the caller's."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-    try:
-        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return None
-    if try_lock(fd) and _has_name(dir_fd, name, fd):
-        return fd
-    os.close(fd)
-    return None
-
-
 def sweep(dir_fd: int) -> None:
     """Remove the files of `named` whose holders were killed, from a directory of nothing else."""
     for name in os.listdir(dir_fd):
-        fd = try_named(dir_fd, name)
-        if fd is not None:
-            files.unlink(dir_fd, name)
+        try:
+            fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        except FileNotFoundError:
+            continue
+        try:
+            if try_lock(fd) and _has_name(dir_fd, name, fd):
+                files.unlink(dir_fd, name)
+        finally:
             os.close(fd)
