@@ -40,7 +40,7 @@ class Tree:
 
     def __init__(self, root: int) -> None:
         self.root = root
-        self._names: dict[str, dict[str, str]] = {} if root >= 0 else {"": {}}
+        self._names: dict[str, dict[str, str]] = {}
         self._links: dict[str, str] = {}  # those that were put
 
     def names(self, path: str) -> dict[str, str]:
@@ -107,6 +107,8 @@ class Tree:
         return join(top, *done)
 
     def _list(self, path: str) -> dict[str, str]:
+        if self.root < 0:
+            return {}
         try:
             fd = open_directory(self.root, path)
         except OSError as error:
