@@ -24,7 +24,16 @@ def steps(tmp_path: Path) -> Iterator[Steps]:
 
 def wildcards(top: Path) -> None:
     """BuildKit's testCopyWildcards."""
-    tree(top, "Dockerfile", "foo.go=foo", "bar.go=bar", "sub/", "sub/dir1/", "sub/dir1/dir2/", "sub/dir1/dir2/foo=foo")
+    tree(
+        top,
+        "Dockerfile",
+        "foo.go=foo",
+        "bar.go=bar",
+        "sub/",
+        "sub/dir1/",
+        "sub/dir1/dir2/",
+        "sub/dir1/dir2/foo=foo",
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +93,13 @@ def test_missing_sources(steps: Steps, text: str, error: str) -> None:
 
 def test_destinations_are_relative_to_workdir(steps: Steps) -> None:
     tree(steps.context, "foo")
-    where = {"./": "w/v/foo", "bar/baz": "w/v/bar/baz", "../": "w/foo", "/test3/": "test3/foo", "../../../x": "x"}
+    where = {
+        "./": "w/v/foo",
+        "bar/baz": "w/v/bar/baz",
+        "../": "w/foo",
+        "/test3/": "test3/foo",
+        "../../../x": "x",
+    }
     for target, expected in where.items():
         assert expected in steps.run(f"COPY foo {target}", workdir="/w/v").names
 
@@ -113,14 +128,23 @@ def test_links_in_a_source_are_followed_inside_the_context(steps: Steps, tmp_pat
 def test_modes_times_and_owner_of_a_context(steps: Steps) -> None:
     tree(steps.context, "4755:suid=x", "600:secret", "700:dir/", "dir/x", "l->x")
     layer = steps.run("COPY . /new")
-    assert [layer.mode(f"new/{name}") for name in ("suid", "secret", "dir")] == ["4755", "0600", "0700"]
+    assert [layer.mode(f"new/{name}") for name in ("suid", "secret", "dir")] == [
+        "4755",
+        "0600",
+        "0700",
+    ]
     assert {entry.uid for entry in layer.entries.values()} == {0}
     assert {entry.gid for entry in layer.entries.values()} == {0}
     assert layer.entries["new/suid"].mtime == 1_000_000_000
     assert layer.entries["new/dir"].mtime == (steps.context / "dir").stat().st_mtime
-    assert (layer.mode("new"), layer.entries["new"].mtime) == ("0755", steps.context.stat().st_mtime)
+    assert (layer.mode("new"), layer.entries["new"].mtime) == (
+        "0755",
+        steps.context.stat().st_mtime,
+    )
     os.utime(steps.context / "secret", ns=(0, 1_234_567_890_123_456_789))
-    assert steps.run("COPY secret /").entries["secret"].pax_headers["mtime"] == "1234567890.123456789"
+    assert (
+        steps.run("COPY secret /").entries["secret"].pax_headers["mtime"] == "1234567890.123456789"
+    )
 
 
 def test_made_parents(steps: Steps) -> None:
@@ -195,7 +219,13 @@ def test_a_later_source_replaces_an_earlier_one(steps: Steps) -> None:
 
 def test_d13_copy_onto_links(steps: Steps) -> None:
     """kaniko's double path: what goes through a link goes where it leads, and the link stays."""
-    tree(steps.root, "root/real/in/", "root/link->/root/real", "root/rel->real", "root/new->/made/file")
+    tree(
+        steps.root,
+        "root/real/in/",
+        "root/link->/root/real",
+        "root/rel->real",
+        "root/new->/made/file",
+    )
     tree(steps.context, "f=1", "dir/x=2")
     for text in (
         "COPY f /root/link/f", "COPY f /root/rel/in/f", "COPY dir/ /root/link", "COPY dir /root/rel/d/",
@@ -220,7 +250,10 @@ def test_link_reads_nothing_of_the_layers_below(steps: Steps) -> None:
     tree(steps.root, "bin->usr/bin", "700:usr/bin/")
     tree(steps.context, "f")
     layer = steps.run("COPY --link f /bin/")
-    assert [(name, layer.mode(name)) for name in layer.names] == [("bin", "0755"), ("bin/f", "0644")]
+    assert [(name, layer.mode(name)) for name in layer.names] == [
+        ("bin", "0755"),
+        ("bin/f", "0644"),
+    ]
     assert steps.run("COPY --link f .", workdir="/var/www").names == ["var", "var/www", "var/www/f"]
     with pytest.raises(NotFoundError, match="unable to find adm: with --link"):
         steps.run("COPY --link --chown=adm f /")
@@ -271,7 +304,12 @@ def test_d15_modes_and_owners(steps: Steps) -> None:
 def test_chmod_octal(steps: Steps) -> None:
     """testCopyChmod: directories that are made for it have it as well."""
     tree(steps.context, "foo", "700:bar", "d/x", "d/l->x")
-    modes = {"0644 foo /": "0644", "777 bar /baz": "0777", "0 foo /foobis": "0000", "4755 foo /s": "4755"}
+    modes = {
+        "0644 foo /": "0644",
+        "777 bar /baz": "0777",
+        "0 foo /foobis": "0000",
+        "4755 foo /s": "4755",
+    }
     for words, expected in modes.items():
         layer = steps.run(f"COPY --chmod={words}")
         assert layer.mode(layer.names[-1]) == expected
@@ -281,7 +319,9 @@ def test_chmod_octal(steps: Steps) -> None:
     assert [layer.mode(name) for name in layer.names] == ["0640", "0777", "0640"]
 
 
-@pytest.mark.parametrize("mode", ["+x", "u=rwX,go=rX", "g=u", "go-w", "u=rw,g=r,o=r", "a+X", "u+rw,g+r,o-x,o+w"])
+@pytest.mark.parametrize(
+    "mode", ["+x", "u=rwX,go=rX", "g=u", "go-w", "u=rw,g=r,o=r", "a+X", "u+rw,g+r,o-x,o+w"]
+)
 def test_chmod_symbolic_is_that_of_the_program(steps: Steps, mode: str) -> None:
     """testChmodNonOctal, and the reference's examples."""
     tree(steps.context, "666:in/file", "640:in/plain", "750:in/exec", "524:in/dir/", "755:in/top/")
@@ -289,7 +329,9 @@ def test_chmod_symbolic_is_that_of_the_program(steps: Steps, mode: str) -> None:
     assert layer.mode("out") == "0755"
     for path in (steps.context / "in").iterdir():
         os.system(f"umask 0; chmod {mode} {path}")
-        assert layer.mode(f"out/{path.name}") == f"{stat.S_IMODE(path.stat().st_mode):04o}", path.name
+        assert layer.mode(f"out/{path.name}") == f"{stat.S_IMODE(path.stat().st_mode):04o}", (
+            path.name
+        )
 
 
 def test_hard_links_stay(steps: Steps) -> None:
@@ -325,8 +367,12 @@ def test_heredocs(steps: Steps) -> None:
     assert (layer.mode("dest/single"), layer.owner("dest/single")) == ("0644", "0:0")
     assert layer.entries["dest/single"].mtime == NOW // 10**9
     layer = steps.run("COPY <<EOF <<EOF2 double/\nfirst file\nEOF\nsecond file\nEOF2\n")
-    assert layer.text("double/EOF") == "first file\n" and layer.text("double/EOF2") == "second file\n"
-    assert steps.run("COPY --chmod=777 <<EOF /permfiles/all\nx\nEOF\n").mode("permfiles/all") == "0777"
+    assert (
+        layer.text("double/EOF") == "first file\n" and layer.text("double/EOF2") == "second file\n"
+    )
+    assert (
+        steps.run("COPY --chmod=777 <<EOF /permfiles/all\nx\nEOF\n").mode("permfiles/all") == "0777"
+    )
     assert steps.run("COPY --chmod=u+x <<EOF /f\nx\nEOF\n").mode("f") == "0744"
     assert steps.run("COPY --chown=3 <<EOF /f\nx\nEOF\n").owner("f") == "3:3"
     tree(steps.context, "f=file")
@@ -370,7 +416,9 @@ def test_d01_ignore_files(steps: Steps, patterns: str, expected: str) -> None:
 def test_what_is_ignored_is_not_there(steps: Steps) -> None:
     tree(steps.context, "a/b/c", "a/b/d", "secret", "link->secret", "hidden->a", "part/x", "part/y")
     patterns = "secret\nhidden\na/b/c\npart/*\n!part/y"
-    with pytest.raises(NotFoundError, match='"/secret" not found: the context leaves it out; see .dockerignore'):
+    with pytest.raises(
+        NotFoundError, match='"/secret" not found: the context leaves it out; see .dockerignore'
+    ):
         steps.run("COPY secret /", patterns)
     for text in ("COPY link /", "COPY hidden/b/d /", "COPY a/b/c /", "COPY part/x /"):
         with pytest.raises(NotFoundError, match="not found"):
@@ -399,7 +447,16 @@ def test_what_is_ignored_is_not_there(steps: Steps) -> None:
     ],
 )  # fmt: skip
 def test_parents_as_the_reference_has_it(steps: Steps, text: str, expected: str) -> None:
-    tree(steps.context, "x/a.txt", "y/a.txt", "x/y/a.txt", "x/y/b.txt", "src/a.txt", "src/x/b.txt", "src/x/y/c.txt")
+    tree(
+        steps.context,
+        "x/a.txt",
+        "y/a.txt",
+        "x/y/a.txt",
+        "x/y/b.txt",
+        "src/a.txt",
+        "src/x/b.txt",
+        "src/x/y/c.txt",
+    )
     tree(steps.context, "src/x/z/d.c")
     assert sorted(steps.run(text).names) == expected.split()
 
@@ -434,7 +491,9 @@ def test_parents_keep_their_modes(steps: Steps) -> None:
         ("a", "0700", "3:3"), ("a/b", "0711", "3:3"), ("a/b/f", "0644", "3:3"),
     ]  # fmt: skip
     tree(steps.root, "1755:a/")
-    assert steps.run("COPY --parents a/b/f /").mode("a") == "1755", "one that is there stays as it is"
+    assert steps.run("COPY --parents a/b/f /").mode("a") == "1755", (
+        "one that is there stays as it is"
+    )
 
 
 @pytest.mark.parametrize(
@@ -453,7 +512,16 @@ def test_parents_keep_their_modes(steps: Steps) -> None:
 )  # fmt: skip
 def test_exclude(steps: Steps, text: str, there: str, not_there: str) -> None:
     """The reference's examples, and testExcludedFilesOnCopy."""
-    tree(steps.context, "hom.txt", "home.c", "hom.md", "dir1/101.png", "dir1/102.txt", "dir2/201.pdf", "dir2/202.jpeg")
+    tree(
+        steps.context,
+        "hom.txt",
+        "home.c",
+        "hom.md",
+        "dir1/101.png",
+        "dir1/102.txt",
+        "dir2/201.pdf",
+        "dir2/202.jpeg",
+    )
     names = steps.run(text).names
     assert "mydir" in names
     assert {f"mydir/{name}" for name in there.split()} <= set(names)
@@ -478,7 +546,11 @@ def test_a_stage_keeps_its_owners(steps: Steps) -> None:
     assert layer.owner("old/new/sub") == "101:201"
     assert (layer.owner("old/new/sub/f"), layer.mode("old/new/sub/f")) == ("102:202", "6755")
     null = layer.entries["old/new/null"]
-    assert null.ischr() and (null.devmajor, null.devminor, layer.owner("old/new/null")) == (1, 3, "0:5")
+    assert null.ischr() and (null.devmajor, null.devminor, layer.owner("old/new/null")) == (
+        1,
+        3,
+        "0:5",
+    )
     layer = steps.run("COPY --from=s --chown=300:400 /dir /old/new", **truths)
     assert layer.owner("old/new/sub/f") == "300:400" and layer.owner("old") == "7:8"
 
@@ -493,7 +565,11 @@ def test_d02_a_context_is_never_written_to(steps: Steps) -> None:
     after = [(str(path), path.lstat()) for path in sorted(steps.context.rglob("*"))]
     for (name, one), (other, two) in zip(before, after, strict=True):
         assert name == other
-        assert (one.st_mtime_ns, one.st_ctime_ns, one.st_mode) == (two.st_mtime_ns, two.st_ctime_ns, two.st_mode)
+        assert (one.st_mtime_ns, one.st_ctime_ns, one.st_mode) == (
+            two.st_mtime_ns,
+            two.st_ctime_ns,
+            two.st_mode,
+        )
 
 
 def test_a_file_that_changes_is_refused(steps: Steps) -> None:
@@ -503,7 +579,9 @@ def test_a_file_that_changes_is_refused(steps: Steps) -> None:
     tree(steps.context, "f=one")
     found = steps.gather("COPY f /")
     (steps.context / "f").write_text("other")
-    with pytest.raises(SampanError, match="cannot copy f: it changed while the build read it; build again"):
+    with pytest.raises(
+        SampanError, match="cannot copy f: it changed while the build read it; build again"
+    ):
         steps._written(
             lambda tar: transfer.write(found, row("COPY f /"), "/", [-1, -1], tar), found, {}
         )
@@ -512,7 +590,9 @@ def test_a_file_that_changes_is_refused(steps: Steps) -> None:
 def test_identity(steps: Steps) -> None:
     tree(steps.context, "f=x", "g=y", "d/a=1", "d/l->a")
     first = steps.identity("COPY f /")
-    assert len(first) == 64 and first == steps.identity("COPY f /") == steps.identity("COPY ./d/../f /")
+    assert len(first) == 64 and first == steps.identity("COPY f /") == steps.identity(
+        "COPY ./d/../f /"
+    )
     others = [
         "COPY g /", "COPY f /x", "COPY --chown=1 f /", "COPY --chmod=1 f /", "COPY --link f /", "COPY f g /x/",
         "COPY --parents f /", "ADD f /", "COPY d /", "COPY --exclude=a d /", "COPY <<f /\nx\nf\n", "COPY <<f /\ny\nf\n",
@@ -552,9 +632,18 @@ def test_no_context(steps: Steps, tmp_path: Path) -> None:
 def test_workdir(steps: Steps) -> None:
     """testWorkdirUser, testWorkdirExists."""
     tree(steps.root, "700:home/", "link->home", "file", f"etc/passwd={PASSWD}")
-    assert steps.workdir("/home").names == steps.workdir("/").names == steps.workdir("/link").names == []
+    assert (
+        steps.workdir("/home").names
+        == steps.workdir("/").names
+        == steps.workdir("/link").names
+        == []
+    )
     layer = steps.workdir("/link/a/b")
-    assert [(name, layer.mode(name)) for name in layer.names] == [("home", "0700"), ("home/a", "0755"), ("home/a/b", "0755")]
+    assert [(name, layer.mode(name)) for name in layer.names] == [
+        ("home", "0700"),
+        ("home/a", "0755"),
+        ("home/a/b", "0755"),
+    ]
     assert layer.owner("home/a") == "0:0"
     layer = steps.workdir("/my/dir", "user01")
     assert [layer.owner(name) for name in layer.names] == ["1001:1001"] * 2

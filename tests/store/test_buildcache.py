@@ -138,7 +138,9 @@ def test_nothing_but_a_key_becomes_a_path(images: ImageStore, cache: BuildCache,
 
 def test_sweep_takes_what_killed_processes_left(cache: BuildCache, tmp_path: Path) -> None:
     cache.put(A, (), ABOUT)
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
     (tmp_path / f"build/.tmp-{int(done.stdout)}-0-ab").write_text("half")
     (tmp_path / "build/locks").mkdir()
     (tmp_path / f"build/locks/{B}").write_text("")

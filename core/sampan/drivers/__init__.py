@@ -140,6 +140,10 @@ class StorageDriver(Protocol):
         """
         ...
 
+    def rename(self, key: str, new: str) -> None:
+        """Give a layer another key; one that had it before and has no record goes. Called as the user."""
+        ...
+
     def lower(self, chain: Sequence[str]) -> list[int]:
         """Descriptors of the layers' directories, topmost first, for looking up what lies below."""
         ...

@@ -151,11 +151,7 @@ class Host:
         from sampan.engine.build_run import Runner
 
         code, made = Runner(self._engine, self._lease, chain, command, self._latest).run(output)
-        if made is None:
-            return code, None
-        layer = Layer(*_row(made))
-        self._cache.hold((*chain, layer))
-        return code, layer
+        return code, self._held(chain, made)
 
     def tree(
         self, chains: Sequence[Layers], produce: Callable[[Sequence[int], LayerTar], object]
@@ -185,8 +181,10 @@ class Host:
             archive.tell(tar)
 
         with mounted.snapshots(engine, wanted, inside) as reading:
-            packed = pack.written(engine, self._lease, reading.read)
-        return self._kept(chains[0] if chains else (), packed[0]) if packed else None
+            below = chains[0] if chains else ()
+            sources = [LayerSource(*layer) for layer in below]
+            made = pack.onto(engine, self._lease, sources, reading.read, self._say)
+        return self._held(below, made)
 
     def look(self, chains: Sequence[Layers], produce: Callable[[Sequence[int]], bytes]) -> bytes:
         wanted = [
@@ -288,11 +286,12 @@ class Host:
     def _say(self, text: str) -> None:
         self.progress({"kind": "say", "text": text})
 
-    def _kept(self, chain: Layers, made: LayerSource) -> Layer:
-        """The layer that was just packed, unpacked on top of its chain."""
+    def _held(self, below: Layers, made: LayerSource | None) -> Layer | None:
+        """A new layer, kept until the build ends."""
+        if made is None:
+            return None
         layer = Layer(*_row(made))
-        self._cache.hold((*chain, layer))
-        pack.unpack(self._engine, [LayerSource(*one) for one in (*chain, layer)], self._say)
+        self._cache.hold((*below, layer))
         return layer
 
 

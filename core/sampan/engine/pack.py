@@ -50,6 +50,33 @@ def pack(
     return LayerSource(f"sha256:{plain.hexdigest()}", digest, documents.OCI_LAYER_GZIP, size)
 
 
+def onto(
+    engine: Engine,
+    lease: Lease,
+    below: Sequence[LayerSource],
+    read: Callable[[], bytes],
+    tell: Callable[[str], object],
+) -> LayerSource | None:
+    """The layer of the tar that `read` gives, packed and unpacked on top of a chain; None if there is no tar."""
+    chunk = read()
+    if not chunk:
+        return None
+    unpack(engine, below)
+    with engine.layers.streamed(below) as layer:
+
+        def chunks() -> bytes:
+            nonlocal chunk
+            now, chunk = chunk, b""
+            now = now or read()
+            layer.write(now)
+            return now
+
+        made = pack(engine, lease, chunks)
+        for notice in layer.finish(made.diff_id):
+            tell(notice)
+    return made
+
+
 def written(
     engine: Engine, lease: Lease, read: Callable[[], bytes]
 ) -> tuple[LayerSource, int] | None:

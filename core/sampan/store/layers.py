@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sampan.drivers import StorageDriver
     from sampan.linux.userns import IdMap
     from sampan.store.sidecar import Extra
+    from sampan.store.streamed import Streamed
     from sampan.store.unpacker import Unpacker
 
 
@@ -191,6 +192,13 @@ class LayerStore:
         except PermissionError:  # something lies in a directory of a subordinate id
             userns.run(self._idmap, job)
         unsynced.settle(directory, marker)
+
+    def streamed(self, below: Sequence[LayerSource]) -> Streamed:
+        """A layer on top of an unpacked chain that is unpacked while it is made; see `streamed.py`."""
+        from sampan.store.streamed import Streamed
+
+        keys = self.keys([source.diff_id for source in below])
+        return Streamed(self._records(), self._driver, self._idmap, below, keys)
 
     def present(self) -> list[str]:
         """The keys of all layers with a record."""

@@ -128,6 +128,10 @@ class Overlay:
 
         return Layer(self._root, key, UNTOLD | 0o755)
 
+    def rename(self, key: str, new: str) -> None:
+        self.remove(new)
+        os.rename(key, new, src_dir_fd=self._root, dst_dir_fd=self._root)
+
     def lower(self, chain: Sequence[str]) -> list[int]:
         fds: list[int] = []
         try:

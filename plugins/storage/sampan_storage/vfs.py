@@ -99,6 +99,10 @@ class Vfs:
 
         return WholeLayer(self._root, key, parent, ROOT_MODE)
 
+    def rename(self, key: str, new: str) -> None:
+        self.remove(new)
+        os.rename(key, new, src_dir_fd=self._root, dst_dir_fd=self._root)
+
     def lower(self, chain: Sequence[str]) -> list[int]:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         if not chain:
