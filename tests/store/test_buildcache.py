@@ -95,7 +95,8 @@ def test_a_collection_keeps_what_records_and_leases_name(
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"\0" * 40, b"[]", b"null", b"{}", b"\xff", b'{"layers": 5}', b'{"about": [], "layers": [], "created": "x"}',
+        b"", b"\0" * 40, b"[]", b"null", b"{}", b"\xff", b'{"layers": 5}',
+        b'{"about": [], "layers": [], "created": "x"}',
         b'{"about": {}, "created": 1, "layers": [["sha256:x", "sha256:y", "t", 1]]}',
         json.dumps({"about": {}, "created": 1, "layers": [[digest(b""), digest(b""), 7, 1]]}).encode(),
         json.dumps({"about": {}, "created": 1, "layers": [[digest(b""), "sha256:../../../x", "t", 1]]}).encode(),
@@ -138,7 +139,9 @@ def test_nothing_but_a_key_becomes_a_path(images: ImageStore, cache: BuildCache,
 
 def test_sweep_takes_what_killed_processes_left(cache: BuildCache, tmp_path: Path) -> None:
     cache.put(A, (), ABOUT)
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
     (tmp_path / f"build/.tmp-{int(done.stdout)}-0-ab").write_text("half")
     (tmp_path / "build/locks").mkdir()
     (tmp_path / f"build/locks/{B}").write_text("")
