@@ -48,8 +48,8 @@ class DockerfileBuilder:
     def build(self, request: BuildRequest, host: BuildHost) -> str:
         given = options.read(request.options)
         with _Work(self._root_fd) as work_fd:
-            found = _contexts(request, work_fd)
-            build = _read(found, given)
+            found = _contexts(request, work_fd, host)
+            build = _read(found, given, request)
             _warn_of_unused(build, given, host)
             target = build.find(given.target)
             with host.digests() as digests:
@@ -66,8 +66,8 @@ class DockerfileBuilder:
         """The findings of `build --check`; source is the whole text."""
         given = options.read(request.options)
         with _Work(self._root_fd) as work_fd:
-            found = _contexts(request, work_fd)
-            build = _read(found, given)
+            found = _contexts(request, work_fd, host)
+            build = _read(found, given, request)
 
             def environment(stage: Stage) -> Mapping[str, str] | None:
                 if stage.base.kind != "image" or host.find(stage.base.name) is None:
@@ -92,7 +92,9 @@ class _Work:
 
     def __enter__(self) -> int:
         self._place = files.open_directory(PLACE, dir_fd=self._root_fd, create=True)
-        files.sweep(self._place)
+        for name in os.listdir(self._place):
+            if files.is_abandoned(name):
+                files.remove_tree(self._place, name)
         self._name = files.temporary_name()
         self.fd = files.open_directory(self._name, dir_fd=self._place, create=True)
         return self.fd
@@ -103,7 +105,7 @@ class _Work:
         os.close(self._place)
 
 
-def _contexts(request: BuildRequest, work_fd: int) -> Contexts:
+def _contexts(request: BuildRequest, work_fd: int, host: BuildHost) -> Contexts:
     given = request.options
     return contexts.open_all(
         request.source,
@@ -112,14 +114,16 @@ def _contexts(request: BuildRequest, work_fd: int) -> Contexts:
         contexts=given.get("build_context") or {},
         ignorefile=given.get("ignorefile") or "",
         work=work_fd,
+        unpack=host.unpack,
     )
 
 
-def _read(found: Contexts, given: Options) -> Build:
+def _read(found: Contexts, given: Options, request: BuildRequest) -> Build:
     document = parse(found.dockerfile, found.dockerfile_name)
+    names = set(request.options.get("build_context") or ())
     host = platforms.host()
     target = platforms.parse(given.platform) if given.platform else host
-    return Build(document, given.arguments, host, target, given.target, found.names)
+    return Build(document, given.arguments, host, target, given.target, names)
 
 
 def _warn_of_unused(build: Build, given: Options, host: BuildHost) -> None:

@@ -128,16 +128,14 @@ class StageMaker:
             path = configuration.joined(step.directory, row.path)
             return self.host.tree(
                 (made.layers,),
-                lambda roots, tar: transfer.make_directory(
-                    path, roots[0], tar, self.options.now_ns
-                ),
+                lambda roots, tar: transfer.make_directory(path, roots[0], tar, step.user),
             )
-        gathered, now = step.gathered, self.options.now_ns
+        gathered = step.gathered
         assert gathered is not None
         chains = [() if step.alone else made.layers, *map(self._layers, step.sources)]
         return self.host.tree(
             chains,
-            lambda roots, tar: transfer.write(gathered, row, step.directory, roots, tar, now),
+            lambda roots, tar: transfer.write(gathered, row, step.directory, roots, tar),
         )
 
     def _run(self, step: Step, layers: Layers) -> Layer | None:

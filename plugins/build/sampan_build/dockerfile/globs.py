@@ -152,3 +152,13 @@ def _word(pieces: list[str]) -> str:
         return first
     middle = "".join(f"(?>[^/]*?{piece})" for piece in rest[:-1])
     return f"{first}{middle}[^/]*{rest[-1]}"
+
+
+def name_regex(text: str) -> str:
+    """The regular expression that one word of a path must match, by Go's filepath.Match: ** is no more than *."""
+    return _words(["*" if token == "**" else token for token in _tokens(text)])
+
+
+def has_wildcards(text: str) -> bool:
+    """Whether a path of COPY is a pattern: a wildcard after a \\\\ is none."""
+    return any(char in "*?[" for char in re.sub(r"\\.", "", text, flags=re.DOTALL))

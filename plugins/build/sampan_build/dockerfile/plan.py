@@ -37,11 +37,12 @@ class Step:
     depend on the layers below (COPY --link).  known: the cache may have it under its key.
     """
 
-    row: v.Run | v.Transfer | v.Workdir
+    row: v.Run | v.Copy | v.Add | v.Workdir
     name: str
     key: str
     own: str
-    directory: str  # the working directory before it
+    directory: str  # the working directory and the user before it
+    user: str
     sources: tuple[Source, ...] = ()
     alone: bool = False
     known: bool = True
@@ -149,7 +150,7 @@ class Planner:
 
     def _enter(self, work: Work, scope: Scope, row: v.Instruction) -> None:
         """Add an instruction to the work."""
-        if not isinstance(row, v.Run | v.Transfer | v.Workdir):
+        if not isinstance(row, v.Run | v.Copy | v.Add | v.Workdir):
             work.entries.append((work.configuration.apply(row), -1))
             return
         with located(row.node, self.build.document.source):
@@ -166,8 +167,8 @@ class Planner:
             text = configuration.run_text(step.run.command.arguments, scope.history())
         work.entries.append((text, work.offset + len(work.steps) - 1))
 
-    def _step(self, work: Work, scope: Scope, row: v.Run | v.Transfer | v.Workdir) -> Step:
-        directory = work.configuration.workdir
+    def _step(self, work: Work, scope: Scope, row: v.Run | v.Copy | v.Add | v.Workdir) -> Step:
+        directory, user = work.configuration.workdir, work.configuration.user
         if isinstance(row, v.Run):
             run = runs.plan(
                 row,
@@ -177,19 +178,31 @@ class Planner:
                 lambda mount: self._mounted(work, mount),
             )
             step = Step(
-                row, "", "", digest("run", *run.identity), directory, tuple(run.sources), run=run
+                row,
+                "",
+                "",
+                digest("run", *run.identity),
+                directory,
+                user,
+                tuple(run.sources),
+                run=run,
             )
         elif isinstance(row, v.Transfer):
-            step = self._transfer(work, row, directory)
+            step = self._transfer(work, row, directory, user)
         else:
             step = Step(
-                row, "", "", digest("workdir", configuration.joined(directory, row.path)), directory
+                row,
+                "",
+                "",
+                digest("workdir", configuration.joined(directory, row.path), user),
+                directory,
+                user,
             )
         sources = [source.key for source in step.sources]
         step.key = digest(FORMAT, self.options.epoch, work.key, step.own, sources)
         return step
 
-    def _transfer(self, work: Work, row: v.Transfer, directory: str) -> Step:
+    def _transfer(self, work: Work, row: v.Copy | v.Add, directory: str, user: str) -> Step:
         word = row.origin if isinstance(row, v.Copy) else ""
         found = self._find(work.stage.origins[word]) if word else self.sources.contexts.main
         sources, context = ((found,), None) if isinstance(found, Source) else ((), found)
@@ -197,7 +210,7 @@ class Planner:
         own = digest(
             "transfer", gathered.identity, configuration.joined(directory, row.destination)
         )
-        return Step(row, "", "", own, directory, sources, row.link, gathered=gathered)
+        return Step(row, "", "", own, directory, user, sources, row.link, gathered=gathered)
 
     def _find(self, origin: Origin) -> Source | Context:
         if origin.kind == "stage":

@@ -68,10 +68,11 @@ class Sources:
             return SCRATCH
         if origin.kind == "context":
             found = self.contexts.named(origin.name)
+            assert found is not None  # it is one of the names that stages knows
             return self.of_image(found, platform) if isinstance(found, str) else found
         return self.of_image(origin.name, platform)
 
-    def gather(self, row: v.Transfer, context: Context | None) -> Gathered:
+    def gather(self, row: v.Copy | v.Add, context: Context | None) -> Gathered:
         return transfer.gather(row, context, self._work_fd, self._digests, self._say)
 
     def directory(self, context: Context, node: Node, path: str = "/") -> Source:
@@ -83,9 +84,8 @@ class Sources:
         known = self.host.cache.get(key)
         if known is not None:
             return Source(key, layers=known.layers)
-        now = self.options.now_ns
         layer = self.host.tree(
-            ((),), lambda roots, tar: transfer.write(gathered, row, "/", roots, tar, now)
+            ((),), lambda roots, tar: transfer.write(gathered, row, "/", roots, tar)
         )
         layers = (layer,) if layer else ()
         about = {"description": f"local source for {context.name}", "kind": "source.local"}
