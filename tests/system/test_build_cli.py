@@ -214,7 +214,9 @@ def test_output_of_a_tar(sampan: Sampan, context: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         assert archive.getmember("t/two").mode == 0o4711 and archive.getmember("t/d").uid == 0
-        assert archive.getmember("t/d/one").linkname == "t/two" and archive.getmember("t/link").issym()
+        assert (
+            archive.getmember("t/d/one").linkname == "t/two" and archive.getmember("t/link").issym()
+        )
     assert sampan("build", "-q", "-o", f"type=tar,dest={tmp_path}/a.tar", source).returncode == 0
     assert (tmp_path / "a.tar").read_bytes() == done.stdout
     nothing = write(context, "FROM scratch\nENV a=b\n", "Empty")

@@ -226,7 +226,10 @@ def test_a_stage_that_came_out_anew_is_copied_anew(sampan: Sampan, context: Path
     first = shell(sampan, build(sampan, context, rows).id, "cat /out")
     again = build(sampan, context, None, "--no-cache-filter", "made")
     assert shell(sampan, again.id, "cat /out") != first
-    assert again.done == ["RUN cat /proc/sys/kernel/random/uuid > /out", "COPY --from=made /out /out"]
+    assert again.done == [
+        "RUN cat /proc/sys/kernel/random/uuid > /out",
+        "COPY --from=made /out /out",
+    ]
 
 
 def test_a_stage_that_came_out_the_same_changes_nothing_behind_it(
