@@ -95,7 +95,8 @@ def test_a_collection_keeps_what_records_and_leases_name(
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"\0" * 40, b"[]", b"null", b"{}", b"\xff", b'{"layers": 5}', b'{"about": [], "layers": [], "created": "x"}',
+        b"", b"\0" * 40, b"[]", b"null", b"{}", b"\xff", b'{"layers": 5}',
+        b'{"about": [], "layers": [], "created": "x"}',
         b'{"about": {}, "created": 1, "layers": [["sha256:x", "sha256:y", "t", 1]]}',
         json.dumps({"about": {}, "created": 1, "layers": [[digest(b""), digest(b""), 7, 1]]}).encode(),
         json.dumps({"about": {}, "created": 1, "layers": [[digest(b""), "sha256:../../../x", "t", 1]]}).encode(),

@@ -50,10 +50,11 @@ def main(words: list[str]) -> int:
     engine = make_engine()
     before = {image.id for image in engine.images.list()}
     image = _build(engine, values, made)
-    with show(values["quiet"]) as progress:
-        access = access_of(values)
-        output.write(engine, image, outputs, made.tags, access=access, progress=progress)
-    _write_files(values, image, made)
+    if outputs:
+        with show(values["quiet"]) as progress:
+            access = access_of(values)
+            output.write(engine, image, outputs, made.tags, access=access, progress=progress)
+    _write_files(values, image, engine.blobs.size(image.digest) or 0, made.tags)
     output.settle(engine, image, outputs, before)
     if not output.to_stdout(outputs):
         _report(values["quiet"], image, made.tags)
@@ -110,8 +111,8 @@ def _forget(path: str) -> None:
         raise from_os_error("cannot write the image's id", error) from None
 
 
-def _write_files(values: dict[str, Any], image: Image, made: BuildRequest) -> None:
-    """--iidfile and --metadata-file."""
+def _write_files(values: dict[str, Any], image: Image, size: int, tags: Sequence[str]) -> None:
+    """--iidfile and --metadata-file. size: of the manifest."""
     if values["iidfile"]:
         _write(values["iidfile"], image.id)
     if values["metadata_file"]:
@@ -120,12 +121,13 @@ def _write_files(values: dict[str, Any], image: Image, made: BuildRequest) -> No
             "containerimage.descriptor": {
                 "mediaType": image.media_type,
                 "digest": image.digest,
+                "size": size,
                 "platform": {"os": image.os, "architecture": image.architecture},
             },
             "containerimage.digest": image.digest,
         }
-        if made.tags:
-            told["image.name"] = ",".join(made.tags)
+        if tags:
+            told["image.name"] = ",".join(tags)
         _write(values["metadata_file"], json.dumps(told, indent=2))
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 class RawJson(Display):
     """Bytes are base64, times RFC 3339."""
 
+    def __init__(self, fd: int = 2) -> None:
+        super().__init__(fd)
+        self._offset = time.time() - time.monotonic()  # a step has one beginning in all lines
+
     def close(self, *, failed: bool = False) -> None:
         return
 
@@ -27,9 +31,9 @@ class RawJson(Display):
         step = self._step_of(event)
         vertex: dict[str, Any] = {"digest": _digest(step), "name": step.name}
         if step.began:
-            vertex["started"] = _wall(step.began)
+            vertex["started"] = self._wall(step.began)
         if step.over:
-            vertex["completed"] = _wall(step.ended)
+            vertex["completed"] = self._wall(step.ended)
         if step.state == "cached":
             vertex["cached"] = True
         if step.state in ("failed", "canceled"):
@@ -40,15 +44,19 @@ class RawJson(Display):
         step = self._step_of(event)
         data = base64.b64encode(event["data"]).decode()
         log = {"vertex": _digest(step), "stream": event["stream"], "data": data}
-        self._put("logs", {**log, "timestamp": _now()})
+        self._put("logs", {**log, "timestamp": self._wall(time.monotonic())})
 
     def advanced(self, step: Step, amount: Amount) -> None:
         status: dict[str, Any] = {"id": amount.what, "vertex": _digest(step)}
         if amount.total:
             status["total"] = amount.total
-        status |= {"current": amount.done, "timestamp": _now(), "started": _wall(amount.began)}
+        status |= {
+            "current": amount.done,
+            "timestamp": self._wall(time.monotonic()),
+            "started": self._wall(amount.began),
+        }
         if amount.ended:
-            status["completed"] = _wall(amount.ended)
+            status["completed"] = self._wall(amount.ended)
         self._put("statuses", status)
 
     def _on_warning(self, event: Mapping[str, Any]) -> None:
@@ -59,21 +67,15 @@ class RawJson(Display):
 
     def said(self, text: str) -> None:
         data = base64.b64encode(f"{text}\n".encode()).decode()
-        self._put("logs", {"stream": 2, "data": data, "timestamp": _now()})
+        self._put("logs", {"stream": 2, "data": data, "timestamp": self._wall(time.monotonic())})
 
     def _put(self, kind: str, value: dict[str, Any]) -> None:
         self.write(json.dumps({kind: [value]}, separators=(",", ":")) + "\n")
+
+    def _wall(self, moment: float) -> str:
+        return stamp(int((moment + self._offset) * 1e9))
 
 
 def _digest(step: Step) -> str:
     """Which step it is, in BuildKit's form."""
     return f"sha256:{hashlib.sha256(f'{step.number} {step.name}'.encode()).hexdigest()}"
-
-
-def _now() -> str:
-    return stamp(time.time_ns())
-
-
-def _wall(moment: float) -> str:
-    """A time of the monotonic clock as one of the calendar."""
-    return stamp(time.time_ns() - int((time.monotonic() - moment) * 1e9))
