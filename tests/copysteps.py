@@ -48,7 +48,15 @@ class Layer(NamedTuple):
 
     def onto(self, root: Path) -> Path:
         """Extract it over the directory with GNU tar, as it is over the layers below."""
-        command = ["tar", "-x", "--no-same-owner", "-p", "--delay-directory-restore", "-C", str(root)]
+        command = [
+            "tar",
+            "-x",
+            "--no-same-owner",
+            "-p",
+            "--delay-directory-restore",
+            "-C",
+            str(root),
+        ]
         subprocess.run([*command, "--keep-directory-symlink"], input=self.data, check=True)
         return root
 
