@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sampan.store import contents, digests
+from sampan.store import digests
 from sampan.store.digests import FileDigests
+from sampan_build.dockerfile import content, ignore
+from sampan_build.dockerfile.selection import Selector
 
 
 @pytest.fixture
@@ -33,12 +36,15 @@ def context(tmp_path: Path) -> Path:
     return top
 
 
-def look(root_fd: int, top: Path, choose: contents.Choice | None = None) -> tuple[str, int]:
+def look(root_fd: int, top: Path, patterns: str = "") -> tuple[str, int]:
     """(digest, bytes that were read)."""
     fd = os.open(top, os.O_RDONLY)
+    total = hashlib.sha256()
     try:
         with FileDigests(root_fd) as known:
-            return contents.digest(fd, known, choose), known.read
+            for match in Selector(fd, ignore.read(patterns.encode()), None).select("."):
+                content.add_match(total, match, known, metadata=False)
+            return total.hexdigest(), known.read
     finally:
         os.close(fd)
 
@@ -130,16 +136,9 @@ def test_what_does_not_count(root_fd: int, context: Path, tmp_path: Path) -> Non
     assert look(root_fd, tmp_path / "copy")[0] == before
 
 
-def test_what_is_chosen(root_fd: int, context: Path) -> None:
-    seen: list[bytes] = []
-
-    def choose(path: bytes, is_directory: bool) -> tuple[bool, bool]:
-        seen.append(path)
-        return path != b"a/b/deep", path != b"a/b"
-
-    whole, chosen = look(root_fd, context)[0], look(root_fd, context, choose)[0]
-    assert chosen != whole
-    assert seen == [b"a", b"a/b", b"a/file", b"away", b"link"], "no link is followed"
+def test_what_is_left_out_is_not_read(root_fd: int, context: Path) -> None:
+    whole, chosen = look(root_fd, context), look(root_fd, context, "a/b/deep")
+    assert chosen[0] != whole[0] and (whole[1], chosen[1]) == (3003, 3)
 
 
 def test_a_damaged_cache_costs_time_alone(

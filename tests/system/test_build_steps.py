@@ -31,7 +31,7 @@ class Built:
         self.done: list[str] = []
         self.cached: list[str] = []
         for line in self.err.splitlines():
-            if match := STEP.match(line):
+            if (match := STEP.match(line)) and match[2] != "internal":
                 names[match[1]] = match[3]
             number, _, state = line.removeprefix("#").partition(" ")
             if state == "CACHED":
@@ -43,6 +43,7 @@ class Built:
             ):
                 self.done.append(names[number])
         self.cached = [name for name in self.cached if not name.startswith("FROM")]
+
 
     @property
     def id(self) -> str:

@@ -5,12 +5,24 @@ pax(1), "ustar Interchange Format" and "pax Extended Header".
 
 from __future__ import annotations
 
+import functools
+import zlib
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BLOCK = 512
 SECOND = 10**9
+_SEVEN, _ELEVEN = 8**7, 8**11  # what so many octal digits cannot hold
+# name mode uid gid size mtime checksum type link magic devmajor devminor
+_FIELDS = (
+    b"%b%07o\0%07o\0%07o\0%011o\0%011o\0"
+    + b" " * 8
+    + b"%b%bustar\x0000"
+    + bytes(64)
+    + b"%07o\0%07o\0"
+) + bytes(167)
 
 
 def entry(
@@ -27,13 +39,13 @@ def entry(
     mode, uid, gid = owned
     mtime = mtime_ns // SECOND
     records: dict[bytes, bytes] = {}
-    for key, value, width in (
-        (b"uid", uid, 8),
-        (b"gid", gid, 8),
-        (b"size", size, 12),
-        (b"mtime", mtime, 12),
+    for key, value, limit in (
+        (b"uid", uid, _SEVEN),
+        (b"gid", gid, _SEVEN),
+        (b"size", size, _ELEVEN),
+        (b"mtime", mtime, _ELEVEN),
     ):
-        if not 0 <= value < 8 ** (width - 1):
+        if not 0 <= value < limit:
             records[key] = b"%d" % value
     if mtime_ns % SECOND:
         records[b"mtime"] = _fraction(mtime_ns)
@@ -45,8 +57,7 @@ def entry(
     extension = b""
     if records:
         data = b"".join(_record(key, records[key]) for key in sorted(records))
-        extension = _block(b"PaxHeaders.0/x", b"x", size=len(data))
-        extension += data + bytes(-len(data) % BLOCK)
+        extension = _extension(len(data)) + data + bytes(-len(data) % BLOCK)
     return extension + _block(path, kind, mode, uid, gid, size, mtime, link, *device)
 
 
@@ -68,29 +79,34 @@ def _block(
     major: int = 0,
     minor: int = 0,
 ) -> bytes:
-    """A ustar header; a number that does not fit is 0 here and right in the pax header."""
-    fields = b"".join(
-        (
-            path[:100].ljust(100, b"\0"),
-            _octal(mode, 8),
-            _octal(uid, 8),
-            _octal(gid, 8),
-            _octal(size, 12),
-            _octal(mtime, 12),
-            b" " * 8,
-            kind,
-            link[:100].ljust(100, b"\0"),
-            b"ustar\x0000",
-            bytes(64),
-            _octal(major, 8),
-            _octal(minor, 8),
-        )
-    ).ljust(BLOCK, b"\0")
-    return b"%s%06o\0 %s" % (fields[:148], sum(fields), fields[156:])
+    """A ustar header; a number that does not fit is 0 here and right in the pax header.
+
+    The sum of its bytes, which stays far below 65521, is what adler32's low half has beyond 1.
+    """
+    fields = _FIELDS % (
+        path[:100].ljust(100, b"\0"),
+        _fit(mode, _SEVEN),
+        _fit(uid, _SEVEN),
+        _fit(gid, _SEVEN),
+        _fit(size, _ELEVEN),
+        _fit(mtime, _ELEVEN),
+        kind,
+        link[:100].ljust(100, b"\0"),
+        _fit(major, _SEVEN),
+        _fit(minor, _SEVEN),
+    )
+    total = (zlib.adler32(fields) & 0xFFFF) - 1
+    return b"%b%06o\0 %b" % (fields[:148], total, fields[156:])
 
 
-def _octal(value: int, width: int) -> bytes:
-    return b"%0*o\0" % (width - 1, value if 0 <= value < 8 ** (width - 1) else 0)
+@functools.lru_cache(256)
+def _extension(size: int) -> bytes:
+    """The header before so many bytes of pax records."""
+    return _block(b"PaxHeaders.0/x", b"x", size=size)
+
+
+def _fit(value: int, limit: int) -> int:
+    return value if 0 <= value < limit else 0
 
 
 def _record(key: bytes, value: bytes) -> bytes:

@@ -61,10 +61,11 @@ def clone(git: Git, work_fd: int) -> tuple[int, str]:
     run("checkout", "--quiet", "--force", "--detach", commit)
     if git.submodules and os.path.lexists(f"/proc/self/fd/{directory}/.gitmodules"):
         run("submodule", "--quiet", "update", "--init", "--recursive", "--depth=1")
-        if not git.keep:
-            run("submodule", "--quiet", "foreach", "--recursive", "rm -f .git")
     if not git.keep:
         files.remove_tree(directory, ".git")
+        for _, _, names, fd in os.fwalk(dir_fd=directory):  # a submodule has a file of that name
+            if ".git" in names:
+                os.unlink(".git", dir_fd=fd)
     return directory, commit
 
 
@@ -80,7 +81,8 @@ def _fetch(git: Git, run: _Program) -> str:
     if not git.ref:
         run("fetch", "--quiet", "origin", "HEAD")
         return run("rev-parse", "--verify", "FETCH_HEAD^{commit}")
-    for name in (f"refs/tags/{wanted}", f"refs/remotes/origin/{wanted}", wanted):
+    branch = f"refs/remotes/origin/{wanted.removeprefix('refs/heads/')}"
+    for name in (f"refs/tags/{wanted}", branch, wanted):
         try:
             return run("rev-parse", "--verify", f"{name}^{{commit}}")
         except SampanError:
