@@ -140,6 +140,29 @@ def test_check(sampan: Sampan, context: Path) -> None:
     assert ids(sampan) == before, "nothing is built"
 
 
+def test_what_run_is_given(sampan: Sampan, context: Path) -> None:
+    script = "ulimit -n; df -k /dev/shm | tail -1; cat /etc/hosts /etc/resolv.conf; echo proxy $http_proxy"
+    source = write(context, f"{FROM}RUN {script}\n")
+    words = (
+        "--shm-size",
+        "1m",
+        "--ulimit",
+        "nofile=55:66",
+        "--add-host",
+        "a=1.2.3.4",
+        "--dns",
+        "9.9.9.9",
+    )
+    told = sampan(
+        "build", "--no-cache", *words, source, env={"http_proxy": "http://p"}
+    ).stderr.decode()
+    for line in (" 55\n", " 1024 ", "1.2.3.4\ta", "nameserver 9.9.9.9", "proxy http://p\n"):
+        assert line in told, told
+    told = sampan("build", "--no-cache", "--no-hosts", source).stderr.decode()
+    assert "can't open '/etc/hosts'" in told
+    assert sampan("build", "--memory", "1k", source).returncode == 125
+
+
 def test_kinds_of_progress(sampan: Sampan, context: Path, tmp_path: Path) -> None:
     source = write(context, f"{FROM}RUN echo words\n")
     raw = sampan("build", "--no-cache", "--progress", "rawjson", source)

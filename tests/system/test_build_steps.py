@@ -44,7 +44,6 @@ class Built:
                 self.done.append(names[number])
         self.cached = [name for name in self.cached if not name.startswith("FROM")]
 
-
     @property
     def id(self) -> str:
         assert self.status == 0, self.err
