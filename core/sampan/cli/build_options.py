@@ -43,7 +43,7 @@ OPTIONS = [
     Option("--ignorefile", help="Instead of .dockerignore", metavar="PATH"),
     Option("--iidfile", help="Write the image's id to a file", metavar="PATH"),
     Option("--isolation", help="oci: what a container has", metavar="KIND"),
-    Option("--jobs", INTEGER, "Steps at the same time; 0: as many as there are processors", default=0),
+    Option("--jobs", INTEGER, "Stages at the same time; 0: no limit", default=0),
     Option("--label", LIST, "Add a label to the image", "KEY=VALUE"),
     Option("--layers", FLAG, "Keep a layer for each step; false is --squash", default=True),
     Option("--load", FLAG, "(for compatibility: the image is in the store always)"),
