@@ -12,6 +12,7 @@ from sampan.linux.userns import IdMap
 from sampan.store import apply, confine, sidecar
 from sampan.store.entry import Entry, clean
 from sampan.store.inflate import inflated, reader
+from sampan.store.pax import renamed
 from sampan.store.tar import TarReader
 
 ALONE = IdMap(((0, 0, 1),), ((0, 0, 1),))  # the ids of the user, as the child sees them
@@ -58,6 +59,8 @@ def _unpack(archive: int, directory: int, channel: int, parent: int, what: str) 
             pass  # what follows the archive: whoever writes it must not fail
         return 0
     except BaseException as error:
+        if isinstance(error, SampanError):
+            error = renamed(error, what)
         os.write(channel, jsontext.dumps(to_report(error, what)).encode()[:60000])
         return 1
 

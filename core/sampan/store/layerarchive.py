@@ -7,7 +7,7 @@ import os
 from sampan.errors import LimitError, SampanError
 from sampan.store import inflate, reader
 from sampan.store.entry import FILE, LINK, SYMLINK
-from sampan.store.pax import show
+from sampan.store.pax import renamed, show
 from sampan.store.tar import TarReader
 from sampan.store.tarheader import BLOCK
 from sampan.store.tarwriter import CHUNK, HOLES_FROM, KEPT
@@ -54,7 +54,10 @@ class LayerArchive:
         The kinds are f, d, l (a symbolic link), h (a hard link), p, c and b.
         """
         entry, self._first = self._first, None
-        entry = self._reader.next() if entry is None else entry
+        try:
+            entry = self._reader.next() if entry is None else entry
+        except SampanError as error:
+            raise renamed(error, _WHAT) from None
         self._entry = entry
         return None if entry is None else (entry.name, _KINDS[entry.type], entry.link)
 
@@ -84,10 +87,16 @@ class LayerArchive:
             _zeros(write, offset - done)
             done = offset + size
             while size:
-                data = self._reader.take(min(size, CHUNK))
+                data = self._taken(min(size, CHUNK))
                 write(data)
                 size -= len(data)
         _zeros(write, entry.real - done + -entry.real % BLOCK)
+
+    def _taken(self, size: int) -> bytes:
+        try:
+            return self._reader.take(size)
+        except SampanError as error:
+            raise renamed(error, _WHAT) from None
 
     def _check_holes(self, entry: Entry) -> None:
         if entry.real >= HOLES_FROM and entry.size < entry.real // 8:

@@ -148,7 +148,10 @@ class LayerTar(TarWriter):
             owned, _ = self._known(self._source, origin, seen, {})
             self._put(path, b"1", owned, owner, mode, seen.st_mtime_ns, link=self._links[identity])
             return
-        fd = os.open(name, _FILE, dir_fd=dir_fd)
+        try:
+            fd = os.open(name, _FILE, dir_fd=dir_fd)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _changed(path) from None
         try:
             status = os.fstat(fd)
             if _state(status) != _state(seen):
@@ -244,8 +247,9 @@ class LayerTar(TarWriter):
         return True
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    """What a change shows in; numbers of inodes are not the same for long everywhere."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _changed(path: bytes) -> SampanError:

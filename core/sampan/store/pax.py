@@ -5,7 +5,7 @@ pax(1), "pax Extended Header"; libarchive's tar(5); GNU tar's manual, "Sparse Fo
 
 from __future__ import annotations
 
-from sampan.errors import CorruptError
+from sampan.errors import CorruptError, SampanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ Segments = list[tuple[int, int]]  # (offset, size) of data; all else is a hole
 MAX_SEGMENTS = 1 << 16
 SCHILY = b"SCHILY.xattr."
 LIBARCHIVE = b"LIBARCHIVE.xattr."
+_WHAT = "cannot unpack the layer"
 
 
 class Malformed(Exception):
@@ -130,7 +131,12 @@ def text_segments(value: bytes) -> Segments:
 
 
 def corrupt(name: bytes, why: str) -> CorruptError:
-    return CorruptError(f"cannot unpack the layer: {show(name)}", why)
+    return CorruptError(f"{_WHAT}: {show(name)}", why)
+
+
+def renamed(error: SampanError, what: str) -> SampanError:
+    """The error of an archive that is no layer: `what` failed."""
+    return type(error)(error.what.replace(_WHAT, what, 1), error.why, error.hint)
 
 
 def show(name: bytes) -> str:

@@ -8,8 +8,10 @@ schedule, execute   the stages in parallel, the steps that nobody has made yet
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import time
 
 from sampan import files
 from sampan.model import platform as platforms
@@ -23,7 +25,7 @@ from sampan_build.dockerfile.stages import Build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Generator, Mapping
     from typing import Any
 
     from sampan.drivers import BuildHost, BuildRequest, ConfigTable, Layers
@@ -59,8 +61,9 @@ class DockerfileBuilder:
             made = Scheduler(works, host, given, build.document.source).make(target.index)
             work = works.pop(target.index)
             others = [step.key for other in works.values() for step in other.steps]
-            host.share([step.key for step in work.steps], others)
-            return _commit(work, made, request, given, host)
+            with _told(host, work, made, request):
+                host.share([step.key for step in work.steps], others)
+                return _commit(work, made, request, given, host)
 
     def check(self, request: BuildRequest, host: BuildHost) -> Collection[Mapping[str, Any]]:
         """The findings of `build --check`; source is the whole text."""
@@ -133,6 +136,21 @@ def _warn_of_unused(build: Build, given: Options, host: BuildHost) -> None:
         host.progress(
             {"kind": "warning", "text": text, "file": build.document.source.name, "line": 0}
         )
+
+
+@contextlib.contextmanager
+def _told(
+    host: BuildHost, work: Work, made: Made, request: BuildRequest
+) -> Generator[None]:
+    """The last step on the display: the image, and how much of it was there already."""
+    total = work.offset + len(work.steps)
+    name = " ".join(["COMMIT", *request.tags])
+    if made.cached:
+        name += f" ({made.cached} of {total} steps from the cache)"
+    event = {"kind": "step", "id": 0, "name": name}
+    host.progress({**event, "state": "started", "time": time.time()})
+    yield
+    host.progress({**event, "state": "done", "time": time.time()})
 
 
 def _number(works: Mapping[int, Work]) -> None:

@@ -225,7 +225,7 @@ class _Dockerfile:
             return data, path if self._name or self._word in (".", STDIN) else os.path.join(
                 self._word, path
             )
-        looked = ", ".join(path for _, path in self._places())
+        looked = ", ".join(dict.fromkeys(path for _, path in self._places()))
         raise NotFoundError(
             "cannot read the Dockerfile",
             f"no such file: {looked} in {self._word}"

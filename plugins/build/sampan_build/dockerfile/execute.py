@@ -37,6 +37,7 @@ class Made:
 
     layers: Layers
     outcomes: list[Outcome] = field(default_factory=lambda: list[Outcome]())
+    cached: int = 0  # steps that the cache had
 
 
 def find(work: Work, cache: BuildCache) -> Made | None:
@@ -44,7 +45,7 @@ def find(work: Work, cache: BuildCache) -> Made | None:
     for step in work.steps[::-1]:
         if step.known and (found := cache.get(step.key)):
             outcomes = [(str(created), bool(there)) for created, there in found.about["outcomes"]]
-            return Made(found.layers, outcomes)
+            return Made(found.layers, outcomes, len(outcomes))
     return None
 
 
@@ -67,7 +68,9 @@ class StageMaker:
         """All steps from where `made` stands."""
         for step in self.work.steps[len(made.outcomes) - self.work.offset :]:
             self._tell({"kind": "step", "id": step.number, "name": step.name, "state": "started"})
-            state = "cached" if self._step(step, made) else "done"
+            hit = self._step(step, made)
+            made.cached += hit
+            state = "cached" if hit else "done"
             self._tell({"kind": "step", "id": step.number, "name": step.name, "state": state})
 
     def _step(self, step: Step, made: Made) -> bool:

@@ -72,7 +72,7 @@ def read(given: Mapping[str, Any]) -> Options:
         hosts=[(name, address) for name, address in given.get("add_host") or ()],
         labels=given.get("label") or {},
         annotations=given.get("annotation") or {},
-        squash="all" if given.get("squash_all") else "new" if given.get("squash") else "",
+        squash=_one_of("squash", given.get("squash") or "", ("", "new", "all")),
         epoch=given.get("source_date_epoch")
         if given.get("timestamp") is None
         else given["timestamp"],

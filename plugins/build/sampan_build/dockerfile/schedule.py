@@ -121,7 +121,7 @@ class Scheduler:
                 if work.base.stage not in self.done:
                     continue
                 below = self.done[work.base.stage]
-                made = Made(below.layers, list(below.outcomes))
+                made = Made(below.layers, list(below.outcomes), below.cached)
             made = made or Made(work.base.layers)
             self._queue.remove(index)
             if work.steps:

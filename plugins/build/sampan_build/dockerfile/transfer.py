@@ -63,6 +63,7 @@ def gather(
     """
     total = hashlib.sha256(_options(row))
     if source is None:
+        total.update(json.dumps(row.sources).encode())
         return Gathered(total.hexdigest(), None)
     parts: list[Part] = []
     for word in row.sources:
@@ -100,12 +101,15 @@ def write(
     """Write the entries of the step.  roots: the layers below (-1: none, for --link), and the stage of --from."""
     is_foreign = gathered.parts is None
     parts = _elsewhere(row, roots[1]) if gathered.parts is None else gathered.parts
-    writer = _Writer(row, workdir, roots[0], tar, is_foreign=is_foreign)
-    for part in parts:
-        writer.part(part)
-    for doc in row.contents:
-        writer.text(doc.name, doc.text())
-    writer.layout.write()
+    try:
+        writer = _Writer(row, workdir, roots[0], tar, is_foreign=is_foreign)
+        for part in parts:
+            writer.part(part)
+        for doc in row.contents:
+            writer.text(doc.name, doc.text())
+        writer.layout.write()
+    except OSError as error:
+        raise from_os_error(f"cannot copy to {row.destination or '.'}", error) from None
 
 
 def make_directory(path: str, root: int, tar: LayerTar, user: str = "") -> None:
@@ -277,8 +281,6 @@ def _options(row: v.Copy | v.Add) -> bytes:
     """The words of an instruction that change what it writes."""
     words: list[object] = [row.destination, row.chown, row.chmod, row.link, list(row.exclude)]
     words += [_has_parents(row), [[doc.name, doc.text()] for doc in row.contents]]
-    if isinstance(row, v.Copy) and row.origin:
-        words.append(list(row.sources))
     if isinstance(row, v.Add):
         words += [row.keep_git_dir]
     return json.dumps(words).encode() + b"\n"
