@@ -132,8 +132,8 @@ def test_check(sampan: Sampan, context: Path) -> None:
         "--------------------\n\n"
         "WARNING: MaintainerDeprecated - https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/\n"
         "Maintainer instruction is deprecated in favor of using label\nDockerfile:5\n--------------------\n"
-        f"   3 |     \n   4 |     FROM {BUSYBOX} as two\n   5 | >>> MAINTAINER me\n   6 |     RUN true\n   7 |     RUN false\n"
-        "--------------------\n"
+        f"   3 |     \n   4 |     FROM {BUSYBOX} as two\n   5 | >>> MAINTAINER me\n   6 |     RUN true\n"
+        "   7 |     RUN false\n--------------------\n"
     )  # fmt: skip
     write(context, f"{FROM}RUN false\n")
     assert sampan.text("build", "--call", "check", source) == "Check complete, no warnings found."
@@ -200,7 +200,8 @@ def test_on_a_terminal(sampan: Sampan, context: Path) -> None:
 
 
 TREE = f"""{FROM}RUN mkdir -p /t/d && echo one > /t/d/one && ln /t/d/one /t/two && ln -s /etc/passwd /t/link \\
- && mkfifo /t/pipe && chmod 4711 /t/d/one && chmod 2770 /t/d && touch -d '2001-02-03 04:05:06' /t/d/one && mkdir /t/empty
+ && mkfifo /t/pipe && chmod 4711 /t/d/one && chmod 2770 /t/d && touch -d '2001-02-03 04:05:06' /t/d/one \\
+ && mkdir /t/empty
 FROM scratch
 COPY --from=0 /t /t
 """

@@ -261,7 +261,7 @@ def _options(engine: Engine, command: Command) -> RunOptions:
         "sysctls": {},
         "group_add": [],
         "passwd_entries": [],
-        "add_hosts": list(command.hosts),
+        "add_hosts": [(address, name) for name, address in command.hosts],
         "no_hosts": False,
         "dns": [],
         "dns_search": [],
