@@ -132,7 +132,13 @@ def test_check(sampan: Sampan, context: Path) -> None:
         "--------------------\n\n"
         "WARNING: MaintainerDeprecated - https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/\n"
         "Maintainer instruction is deprecated in favor of using label\nDockerfile:5\n--------------------\n"
-        f"   3 |     \n   4 |     FROM {BUSYBOX} as two\n   5 | >>> MAINTAINER me\n   6 |     RUN true\n   7 |     RUN false\n"
+        
+            f"   3 |     \n"
+            f"   4 |     FROM {BUSYBOX} as two\n"
+            f"   5 | >>> MAINTAINER me\n"
+            f"   6 |     RUN true\n"
+            f"   7 |     RUN false\n"
+        
         "--------------------\n"
     )  # fmt: skip
     write(context, f"{FROM}RUN false\n")

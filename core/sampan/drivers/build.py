@@ -44,6 +44,12 @@ class BaseImage(NamedTuple):
     layers: Layers
     config: Mapping[str, Any]
 
+    @property
+    def inner(self) -> Mapping[str, Any]:
+        """What containers are made with: Env, Cmd, User, ..."""
+        found: Mapping[str, Any] = self.config.get("config") or {}
+        return found
+
 
 class RunMount(NamedTuple):
     """What is mounted while a command runs.
