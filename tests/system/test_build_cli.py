@@ -183,7 +183,8 @@ def test_on_a_terminal(sampan: Sampan, context: Path) -> None:
 
 
 TREE = f"""{FROM}RUN mkdir -p /t/d && echo one > /t/d/one && ln /t/d/one /t/two && ln -s /etc/passwd /t/link \\
- && mkfifo /t/pipe && chmod 4711 /t/d/one && chmod 2770 /t/d && touch -d '2001-02-03 04:05:06' /t/d/one && mkdir /t/empty
+ && mkfifo /t/pipe && chmod 4711 /t/d/one && chmod 2770 /t/d \\
+ && touch -d '2001-02-03 04:05:06' /t/d/one && mkdir /t/empty
 FROM scratch
 COPY --from=0 /t /t
 """

@@ -396,7 +396,8 @@ def test_a_cache_mount_lasts_and_is_no_part_of_the_image(sampan: Sampan, context
     name = os.urandom(4).hex()
     rows = (
         f"FROM busybox\n"
-        f"RUN --mount=type=cache,id={name},target=/foo/bar,mode=0711 date >> /foo/bar/log; wc -l < /foo/bar/log > /count; stat -c %%a /foo/bar >> /count # %s\n"
+        f"RUN --mount=type=cache,id={name},target=/foo/bar,mode=0711 date >> /foo/bar/log; "
+        "wc -l < /foo/bar/log > /count; stat -c %%a /foo/bar >> /count # %s\n"
     )
     built = build(sampan, context, rows % 1)
     assert shell(sampan, built.id, "cat /count; ls -d /foo 2>/dev/null || true") == "1\n711"
