@@ -75,8 +75,8 @@ class DockerfileBuilder:
             def environment(stage: Stage) -> Mapping[str, str] | None:
                 if stage.base.kind != "image" or host.find(stage.base.name) is None:
                     return None
-                config = host.image(stage.base.name).config.get("config") or {}
-                return dict(word.split("=", 1) for word in config.get("Env") or ())
+                words: list[str] = host.image(stage.base.name).inner.get("Env") or []
+                return dict(word.split("=", 1) for word in words)
 
             ignore = found.main.ignore if found.main else None
             source = build.document.source
@@ -139,9 +139,7 @@ def _warn_of_unused(build: Build, given: Options, host: BuildHost) -> None:
 
 
 @contextlib.contextmanager
-def _told(
-    host: BuildHost, work: Work, made: Made, request: BuildRequest
-) -> Generator[None]:
+def _told(host: BuildHost, work: Work, made: Made, request: BuildRequest) -> Generator[None]:
     """The last step on the display: the image, and how much of it was there already."""
     total = work.offset + len(work.steps)
     name = " ".join(["COMMIT", *request.tags])
