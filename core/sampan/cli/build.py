@@ -37,7 +37,6 @@ VERB = Verb(
 def main(words: list[str]) -> int:
     values, arguments = parse(VERB, words)
     from sampan.cli.build_request import request
-    from sampan.cli.progress import show
     from sampan.engine import output
 
     made = request(values, arguments)
@@ -48,9 +47,11 @@ def main(words: list[str]) -> int:
     if values["iidfile"]:
         _forget(values["iidfile"])
     engine = make_engine()
-    before = {image.id for image in engine.images.list()}
+    before = {image.id for image in engine.images.list()} if outputs else set[str]()
     image = _build(engine, values, made)
     if outputs:
+        from sampan.cli.progress import show
+
         with show(values["quiet"]) as progress:
             access = access_of(values)
             output.write(engine, image, outputs, made.tags, access=access, progress=progress)

@@ -102,11 +102,11 @@ TOPICS = {  # what is refused, and why
     "signatures": "sign-by decryption-key",
     "hooks of the runtime": "hooks-dir",
     "further log files": "rusage-logfile",
-    "a limited age of the cache (sampan builder prune --filter until= has it)": "cache-ttl",
+    "age limit of the cache (sampan builder prune --filter until= has it)": "cache-ttl",
     "tries by flag": "retry retry-delay",
     "policies": "policy source-policy-file",
     "confidential images": "cw",
-    "another compression of layers by build (sampan push --compression-format has it)": "compression-format "
+    "choice of compression (sampan push --compression-format has it)": "compression-format "
     "compression-level",
 }  # fmt: skip
 SWITCHES = {
@@ -115,7 +115,7 @@ SWITCHES = {
     "stdin": "standard input of RUN",
     "logsplit": "further log files",
     "log-rusage": "further log files",
-    "force-compression": "another compression of layers by build",
+    "force-compression": "choice of compression",
 }
 
 

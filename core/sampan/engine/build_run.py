@@ -259,7 +259,7 @@ def sandbox_options(engine: Engine, command: Command) -> RunOptions:
         "sysctls": {},
         "group_add": [],
         "passwd_entries": [],
-        "add_hosts": list(command.hosts),
+        "add_hosts": [(address, name) for name, address in command.hosts],
         "no_hosts": False,
         "dns": [],
         "dns_search": [],
