@@ -32,6 +32,10 @@ class SampanError(Exception):
             text = f"{text}; {self.hint}"
         return text if text.isprintable() else " ".join(text.split())
 
+    def report(self) -> str:
+        """What is shown to the user; some errors have more to show than their line."""
+        return str(self)
+
 
 def to_report(error: BaseException, what: str) -> list[object]:
     """An error as a JSON value, for another process; `what` failed where it is none of ours."""

@@ -161,6 +161,24 @@ def path_of(fd: int) -> str:
     return os.readlink(f"/proc/self/fd/{fd}")
 
 
+def usage(top: int) -> int:
+    """Bytes on disk of what is in a directory; what several names share is counted once."""
+    seen: set[int] = set()
+    total = 0
+    todo = [os.dup(top)]
+    while todo:
+        fd = todo.pop()
+        for name in os.listdir(fd):
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode) or status.st_ino not in seen:
+                seen.add(status.st_ino)
+                total += status.st_blocks * 512
+            if stat.S_ISDIR(status.st_mode):
+                todo.append(open_directory(name, dir_fd=fd))
+        os.close(fd)
+    return total
+
+
 def unlink(dir_fd: int, name: str) -> bool:
     """Remove a file; False if there was none."""
     try:

@@ -15,7 +15,7 @@ import pytest
 
 from sampan import settings
 from sampan.engine import Engine
-from sampan.engine.build import build_host_image
+from sampan.engine.building import build_host_image
 from sampan.errors import NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.linux import userns
 from sampan_build import elf

@@ -39,7 +39,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made: Any = StandIn(tmp_path / "store")
     made.users = {}
     made.containers = SimpleNamespace(
-        users_of_image=lambda image_id: made.users.get(image_id, []), all=lambda: []
+        users_of_image=lambda image_id: made.users.get(image_id, []), all=lambda builds=False: []
     )
     made.storage = SimpleNamespace(name="overlay")
     made.layers.remove = made.layers.gc = lambda keys: None

@@ -26,7 +26,8 @@ def sizes(own: Sampan) -> dict[str, tuple[int, int, int, int]]:
 
 def test_df_and_prune(own: Sampan) -> None:
     nothing = (0, 0, 0, 0)
-    assert sizes(own) == {"Images": nothing, "Containers": nothing, "Local Volumes": nothing}
+    kinds = "Images", "Containers", "Local Volumes", "Build Cache"
+    assert sizes(own) == dict.fromkeys(kinds, nothing)
     own.text("pull", "-q", "busybox")
     own.text("run", "--name", "one", "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=8")
     own.text("commit", "-q", "one", "big:1")
@@ -40,7 +41,7 @@ def test_df_and_prune(own: Sampan) -> None:
         table = own.text("system", "df").splitlines()
         assert (
             table[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
-            and len(table) == 4
+            and len(table) == 5
         )
         verbose = own.text("system", "df", "-v")
         assert "UNIQUE SIZE" in verbose and "localhost/big" in verbose and "one" in verbose

@@ -47,7 +47,9 @@ def third(venv: Path, fresh: Sampan) -> Iterator[Sampan]:
     fresh.program = ours
 
 
-@pytest.mark.parametrize("module", ["sampan_plain", "sampan_kept", "sampan_moored"])
+@pytest.mark.parametrize(
+    "module", ["sampan_plain", "sampan_kept", "sampan_moored", "sampan_recipe"]
+)
 def test_it_imports_only_the_contract(module: str) -> None:
     import ast
 
@@ -108,6 +110,40 @@ def test_a_registry_of_its_server(third: Sampan) -> None:
     assert third.text(*words) == "listening on here:1 with ['moored/it']"
     rows = json.loads(third.text("registry", "ls", "--format", "json"))
     assert [(row["Repository"], row["Tag"]) for row in rows] == [("moored/it", "x")]
+
+
+def test_an_image_of_its_builder(third: Sampan, tmp_path: Path) -> None:
+    """A builder of somebody else's has all that the Dockerfile's has: cache, progress, outputs, checks."""
+    recipe = tmp_path / "recipe"
+    recipe.write_text("write first one\nprint hello\nwrite second two\n")
+    words = ["build", "--builder", "recipe", str(tmp_path)]
+    made = third(*words, "-t", "cooked", "--label", "a=b")
+    assert made.returncode == 0 and b"#2 0.000 hello\n" in made.stderr.replace(
+        b"0.001", b"0.000"
+    ), made.stderr
+    assert b"CACHED" not in made.stderr
+    again = third(*words, "-q", "--label", "a=b", "--progress", "plain")
+    assert again.stdout.decode().strip() == f"sha256:{made.stdout.decode().splitlines()[-1]}"
+    told = third(*words).stderr
+    assert told.count(b"CACHED") == 2 and third(*words, "--no-cache").stderr.count(b"CACHED") == 0
+    assert third.text("inspect", "--format", "{{.Config.Labels.a}}", "cooked") == "b"
+    third.text(*words, "-o", str(tmp_path / "out"))
+    second = tmp_path / "out/second"
+    assert second.read_text() == "two" and second.stat().st_mode & 0o7777 == 0o755
+    kinds = [
+        row["Description"] for row in json.loads(third.text("builder", "du", "--format", "json"))
+    ]
+    assert sorted(kinds) == ["write first one", "write second two"]
+    recipe.write_text("bake bread\n")
+    assert third(*words, "--check").stdout.decode() == (
+        "Check complete, 1 warning has been found!\n\nWARNING: UnknownStep - https://example.org/step\n"
+        "'bake bread' is no step\nrecipe:1\n--------------------\n   1 | >>> bake bread\n--------------------\n"
+    )
+    recipe.write_text("fail 9\n")
+    failed = third(*words)
+    assert failed.returncode == 9 and failed.stderr.endswith(
+        b"Error: the recipe failed: exit code: 9\n"
+    )
 
 
 def test_it_is_listed_and_not_chosen(third: Sampan) -> None:

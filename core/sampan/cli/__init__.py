@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 VERBS = {  # name: (module, one line)
     "attach": ("attach", "Attach to the streams of a running container"),
+    "build": ("build", "Build an image from a Dockerfile"),
+    "builder": ("builder", "Manage the build cache"),
     "commit": ("commit", "Make an image of a container's changes"),
     "cp": ("cp", "Copy files between a container and the host"),
     "create": ("create", "Create a container without starting it"),
@@ -117,7 +119,7 @@ def main() -> NoReturn:
     try:
         status = run(sys.argv[1:])
     except SampanError as error:
-        _complain(str(error), error.prefix)
+        _complain(error.report(), error.prefix)
         status = error.exit_status
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 125 if error.code else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sampan.errors import UsageError
 
 VERBS = {  # name: (module, function, one line)
+    "build": ("build", "main", "Build an image from a Dockerfile"),
     "diff": ("diff", "main", "Show what an image changes of the layers below, or of another image"),
     "exists": ("image_inspect", "exists", "Leave with 0 if the image exists, 1 if not"),
     "history": ("history", "main", "Show the history of an image"),

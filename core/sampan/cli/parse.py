@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import click
 
 FLAG, VALUE, INTEGER, LIST = "flag", "value", "integer", "list"
+OPTIONAL = "optional"  # a value after = or none, which is "true"
 _TRUE, _FALSE = ("true", "1", "t", "yes"), ("false", "0", "f", "no")
 
 
@@ -106,7 +107,7 @@ def _long(
         if name not in ("--remote", "--config") and _global(word, rest):
             return
         raise _usage(verb, f"unknown flag: {name}")
-    if option.kind == FLAG:
+    if option.kind in (FLAG, OPTIONAL):
         _store(verb, option, values, text if equals else "true", name)
     elif equals:
         _store(verb, option, values, text, name)
@@ -175,7 +176,7 @@ def click_command(verb: Verb) -> click.Command:
         shown = option.default if option.default not in (None, False, [], "") else None
         text = f"{option.help} (default {shown})" if shown is not None else option.help
         names = [*sorted(option.names, key=len), f"o_{option.key}"]
-        if option.kind == FLAG:
+        if option.kind in (FLAG, OPTIONAL):
             return click.Option(names, is_flag=True, help=text)
         return click.Option(
             names,

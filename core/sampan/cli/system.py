@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 
 DF = Verb(
     "system df",
-    "Show what images, containers and volumes take of the disk",
+    "Show what images, containers, volumes and the build cache take of the disk",
     "",
     [
         Option("--format", help="json or a Go template", metavar="FORMAT"),
-        Option("--verbose -v", FLAG, "Show each image, container and volume"),
+        Option(
+            "--verbose -v", FLAG, "Show each image, container, volume and entry of the build cache"
+        ),
     ],
     maximum=0,
 )
 PRUNE = Verb(
     "system prune",
-    "Remove containers that do not run, and images and volumes that are not needed",
+    "Remove containers that do not run, and images, volumes and build cache that are not needed",
     "",
     [
         Option(
@@ -70,6 +72,15 @@ CONTAINER_COLUMNS = [
     ("NAMES", "Names"),
 ]
 VOLUME_COLUMNS = [("VOLUME NAME", "Name"), ("LINKS", "Links"), ("SIZE", "Size")]
+CACHE_COLUMNS = [
+    ("CACHE ID", "ID"),
+    ("CACHE TYPE", "Type"),
+    ("SIZE", "Size"),
+    ("CREATED", "Created"),
+    ("LAST USED", "LastUsed"),
+    ("SHARED", "Shared"),
+    ("DESCRIPTION", "Description"),
+]
 VERBS = {"df": DF, "prune": PRUNE}
 
 
@@ -108,6 +119,7 @@ def _df(words: list[str]) -> int:
     images, total = disk.images(engine)
     containers = disk.containers(engine)
     volumes = disk.volumes(engine)
+    builds = disk.builds(engine)
     if values["verbose"]:
         if values["format"]:
             raise UsageError("sampan system df", "cannot combine --format and --verbose flags")
@@ -118,6 +130,8 @@ def _df(words: list[str]) -> int:
         print("\nLocal Volumes space usage:\n")
         rows = [{"Name": v.item, "Links": v.active, "Size": _size(v.size)} for v in volumes]
         print(render_rows(None, rows, VOLUME_COLUMNS))
+        print("\nBuild cache usage:\n")
+        print(render_rows(None, [_cache_row(one) for one in builds], CACHE_COLUMNS))
         return 0
     rows = [
         _row("Images", images, total, disk.reclaimable(images)),
@@ -125,6 +139,7 @@ def _df(words: list[str]) -> int:
             "Containers", containers, sum(c.size for c in containers), disk.reclaimable(containers)
         ),
         _row("Local Volumes", volumes, sum(v.size for v in volumes), disk.reclaimable(volumes)),
+        _row("Build Cache", builds, sum(b.size for b in builds), disk.reclaimable(builds)),
     ]
     print(render_rows(values["format"], rows, COLUMNS))
     return 0
@@ -184,6 +199,21 @@ def _container_row(one: Usage) -> dict[str, Any]:
     }
 
 
+def _cache_row(one: Usage) -> dict[str, Any]:
+    from sampan.model import times
+
+    entry: Any = one.item
+    return {
+        "ID": entry.key[:12] + ("*" if entry.in_use else ""),
+        "Type": entry.kind,
+        "Size": _size(entry.size),
+        "Created": times.ago(time.time() - entry.created),
+        "LastUsed": times.ago(time.time() - entry.used),
+        "Shared": entry.shared,
+        "Description": entry.description,
+    }
+
+
 def _prune(words: list[str]) -> int:
     values, _ = parse(PRUNE, words)
     if not values["force"] and not _agreed(values["all"], values["volumes"]):
@@ -209,15 +239,30 @@ def _prune(words: list[str]) -> int:
     if images:
         print("Deleted Images")
         print("\n".join(images))
+    cache = _prune_cache(engine, values["all"], filters)
+    if cache:
+        print("Deleted build cache objects")
+        print("\n".join(cache))
     print(f"Total reclaimed space: {_size(max(0, before - _bytes(engine)))}")
     return 0
+
+
+def _prune_cache(engine: Engine, everything: bool, filters: list[str]) -> list[str]:
+    """The keys that went; of the filters of images an entry of the cache has but its time."""
+    if not all(text.startswith("until=") for text in filters):
+        return []
+    from sampan.engine.builder import prune
+
+    gone, _ = prune(engine, everything=everything, filters=filters)
+    return [one.key for one in gone]
 
 
 def _bytes(engine: Engine) -> int:
     from sampan.engine import disk
 
     _, total = disk.images(engine)
-    return total + sum(one.size for one in (*disk.containers(engine), *disk.volumes(engine)))
+    others = *disk.containers(engine), *disk.volumes(engine), *disk.builds(engine)
+    return total + sum(one.size for one in others)
 
 
 def _agreed(everything: bool, volumes: bool) -> bool:
@@ -225,5 +270,7 @@ def _agreed(everything: bool, volumes: bool) -> bool:
     print("WARNING! This command removes:")
     print("\t- all stopped containers")
     print(f"\t- {images}")
-    print("\t- all volumes not used by at least one container\n" if volumes else "")
+    if volumes:
+        print("\t- all volumes not used by at least one container")
+    print("\t- all build cache\n" if everything else "\t- unused build cache\n")
     return agreed()

@@ -18,6 +18,7 @@ from sampan.drivers.build import (
     Builder,
     BuildHost,
     BuildRequest,
+    Cached,
     Checker,
     Command,
     Digests,
@@ -46,6 +47,7 @@ __all__ = [
     "BuildHost",
     "BuildRequest",
     "Builder",
+    "Cached",
     "CgroupManager",
     "Change",
     "Checker",
@@ -112,8 +114,9 @@ class Change(NamedTuple):
 class StorageDriver(Protocol):
     """Layers as directories and snapshots over them.
 
-    `prepare` is called as the user, on the hot path; every other method inside a user namespace of
-    the store's map, as its root, so that what belongs to a subordinate id can be made and removed.
+    `prepare` is called as the user, on the hot path; `adopt` first as the user, and again like the others where that
+    is refused; every other method inside a user namespace of the store's map, as its root, so that what belongs to a
+    subordinate id can be made and removed.
     Keys are names of at most 64 characters out of [0-9a-z-]; a layer's key is its chain id's
     digest.
     """
@@ -127,6 +130,7 @@ class StorageDriver(Protocol):
         "independent-layers": a layer may be unpacked before its parent.
         "mapped-owners": `prepare` takes `owners`; without it the engine copies the layers.
         "removes-as-user": `remove` may be called as the user, and enters the namespace where it must.
+        "adopts": it has `adopt`; without it the engine unpacks the layer that it wrote.
         """
         ...
 
@@ -134,6 +138,10 @@ class StorageDriver(Protocol):
         """Write a layer; it exists under `key` when the block ends without an exception, and not
         before.
         """
+        ...
+
+    def rename(self, key: str, new: str) -> None:
+        """Give a layer another key; one that had it before and has no record goes. Called as the user."""
         ...
 
     def lower(self, chain: Sequence[str]) -> list[int]:
@@ -158,6 +166,14 @@ class StorageDriver(Protocol):
 
     def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
         """What the snapshot changed against its chain, sorted by path."""
+        ...
+
+    def adopt(self, key: str, layer: str, without: Sequence[bytes], told: bool) -> None:
+        """What a snapshot that is not mounted changed becomes a layer, without a copy; the snapshot is used up.
+
+        without: paths that are no part of it, what lies in a directory before the directory.
+        told: the layer has an entry for its root.
+        """
         ...
 
     def usage(self, key: str) -> int:

@@ -148,6 +148,13 @@ class LayerTar(Protocol):
         ...
 
 
+class Cached(NamedTuple):
+    """What the cache knows of a key: the whole chain of layers, and what was said about it."""
+
+    layers: Layers
+    about: Mapping[str, Any]
+
+
 class LayerArchive(Protocol):
     """An archive whose entries become entries of the layer."""
 
@@ -165,12 +172,15 @@ class LayerArchive(Protocol):
 class BuildCache(Protocol):
     """Results of steps by key: 64 hexadecimal digits that stand for all that a result depends on."""
 
-    def get(self, key: str) -> Layers | None:
-        """The whole chain of that key, whose blobs and layers are there; it counts as used now."""
+    def get(self, key: str) -> Cached | None:
+        """What was put under that key, if its blobs are there; it counts as used now."""
         ...
 
     def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
-        """Remember a chain; about: `description` and `kind` for people (`builder du`)."""
+        """Remember a chain.
+
+        about: JSON values; `description` and `kind` (regular, source.local) are for people (`builder du`).
+        """
         ...
 
     def flight(self, key: str, waiting: Callable[[str], object]) -> AbstractContextManager[None]:
@@ -190,7 +200,13 @@ class BuildHost(Protocol):
     """What the engine offers a builder."""
 
     idmap: IdMap
-    cache: BuildCache
+
+    @property
+    def cache(self) -> BuildCache: ...
+
+    def listen(self, listener: Callable[[Mapping[str, Any]], object]) -> None:
+        """From now on events go there: for a child of the builder, which tells its parent."""
+        ...
 
     def find(self, name: str) -> str | None:
         """The id of a stored image; None if there is none."""
@@ -236,6 +252,13 @@ class BuildHost(Protocol):
 
     def digests(self) -> AbstractContextManager[Digests]:
         """The digests of the user's files that were read before."""
+        ...
+
+    def share(self, own: Sequence[str], others: Sequence[str]) -> None:
+        """Write what the cache knows of these keys where the request's `cache_to` says, before the commit.
+
+        own: of the image's steps; others: of the stages that it takes from (mode=max).
+        """
         ...
 
     def commit(

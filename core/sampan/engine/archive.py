@@ -29,18 +29,36 @@ def layer(
     """A child that gives the container's changes, or with `squash` its whole tree, as a layer."""
 
     def produce(root: int, out: int) -> None:
-        with open(out, "wb", buffering=BUFFER, closefd=False) as file:
-            writer = _writer(engine, container, changes, file.write, layer=True)
-            if squash:
-                writer.root(root)
-                writer.tree(root)
-            else:
-                changetar.write(writer, root, changes)
-            writer.close()
-        tell(writer)
+        write_changes(engine, container, root, changes, out, squash=squash)
 
     engine.layers.keys(())  # what a power cut has left is dropped before the child looks
     return mounted.container(engine, container, produce)
+
+
+def write_changes(
+    engine: Engine,
+    container: Container,
+    root: int,
+    changes: Sequence[Change],
+    out: int,
+    *,
+    squash: bool = False,
+    latest: int | None = None,
+) -> TarWriter:
+    """In a child that has the container's root: the layer of the changes, or of everything.
+
+    latest: no time in it is later (seconds); None is what SOURCE_DATE_EPOCH says.
+    """
+    with open(out, "wb", buffering=BUFFER, closefd=False) as file:
+        writer = _writer(engine, container, changes, file.write, layer=True, latest=latest)
+        if squash:
+            writer.root(root)
+            writer.tree(root)
+        else:
+            changetar.write(writer, root, changes)
+        writer.close()
+    tell(writer)
+    return writer
 
 
 def export(
@@ -84,6 +102,7 @@ def _writer(
     write: Callable[[bytes], object],
     *,
     layer: bool,
+    latest: int | None = None,
 ) -> TarWriter:
     storage = container.record["storage"]
     driver = engine.driver("storage", storage["driver"])
@@ -93,7 +112,7 @@ def _writer(
         mapping = container.record.get("idmap")
     return TarWriter(
         write,
-        pack.source_date_epoch() if layer else None,
+        (pack.source_date_epoch() if latest is None else latest) if layer else None,
         truth=Truth(notes, engine.idmap.single, changes),
         owners=inside_owners(mapping) if mapping else None,
         layer=layer,

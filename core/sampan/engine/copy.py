@@ -21,7 +21,7 @@ from sampan.store.tarwriter import TarWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
 CHUNK = 1 << 20
 
@@ -48,7 +48,7 @@ def copy(
         raise UsageError(f"cannot copy {source.path}", "it is a device, a fifo or a socket")
     into = _destination(source, found, target)
     with _read(source, found, into.name, choice) as reading:
-        _relay(reading, target, into, choice, progress)
+        _settle(deliver(reading, target, into, choice, progress))
 
 
 def _destination(source: Place, found: Found, target: Place) -> Target:
@@ -102,14 +102,14 @@ def _read(
         yield reading
 
 
-def _relay(
+def deliver(
     reading: mounted.Reading,
     target: Place,
     into: Target,
     choice: Choice,
     progress: Callable[[int], object],
-) -> None:
-    """Move what the one child reads to the other one, and wait for both."""
+) -> dict[str, int]:
+    """Move what the one child reads to the other one, and wait for both; what could not be kept is counted."""
     theirs, ours = os.pipe()
     fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, CHUNK)
     told = write(
@@ -126,16 +126,20 @@ def _relay(
         pass
     finally:
         os.close(ours)
-    _settle(told)
+    return _notices(told)
 
 
-def _settle(told: mounted.Reading) -> None:
+def _notices(told: mounted.Reading) -> dict[str, int]:
     """The writer's own words; its error is raised."""
     with told:
         answer = b""
         while data := told.read():
             answer += data
-    notices = jsontext.loads(answer or b"{}")
+    notices: dict[str, int] = jsontext.loads(answer or b"{}")
+    return notices
+
+
+def _settle(notices: Mapping[str, int]) -> None:
     if notices.get("owners"):
         warn(f"{notices['owners']} files belong to you: your user has no other ids")
     if notices.get("devices"):
@@ -160,4 +164,5 @@ def from_archive(fd: int, target: Place, choice: Choice) -> None:
         raise UsageError("destination must be a directory when copying from stdin")
     if stat.S_ISCHR(os.fstat(fd).st_mode) and os.isatty(fd):
         raise SampanError("cannot read an archive from the terminal", "", "redirect one to it")
-    _settle(write(target, Target(there.path, ""), fd, choice.archive, choice.overwrite, foreign=True))  # fmt: skip
+    into = Target(there.path, "")
+    _settle(_notices(write(target, into, fd, choice.archive, choice.overwrite, foreign=True)))

@@ -29,6 +29,15 @@ NAME_TRIES = 100
 THERMAL = "/sys/devices/system/cpu/cpu{}/thermal_throttle"
 
 
+class Builder:
+    """Who makes a container as a step of a build: its pid and start time, and the copies of its secrets."""
+
+    __slots__ = ("confided", "process")
+
+    def __init__(self, process: list[int], confided: dict[str, bytes]) -> None:
+        self.process, self.confided = process, confided
+
+
 class Created:
     """A new container, with the snapshot that its first run uses."""
 
@@ -45,10 +54,12 @@ def create(
     *,
     sync: bool = True,
     committing: Callable[[], None] | None = None,
+    builder: Builder | None = None,
 ) -> Created:
     """Commit a container. Nothing is left behind when it fails.
 
     committing: called when all is made and what follows is there for all to see.
+    builder: it is a step of a build.
 
     A name that is ours to choose may be taken by somebody who creates at the same moment: then by another one.
     """
@@ -60,11 +71,11 @@ def create(
     _check_platform(image)
     config: dict[str, Any] = image.config.get("config") or {}
     if not (chosen["mounts"] or chosen["volumes_from"] or config.get("Volumes")):
-        return _named(engine, image, chosen, sync, committing)
+        return _named(engine, image, chosen, sync, committing, builder)
     from sampan.engine.mounting import Settled
 
     with Settled(engine, image, chosen, sync=sync):
-        return _named(engine, image, chosen, sync, committing)
+        return _named(engine, image, chosen, sync, committing, builder)
 
 
 def _named(
@@ -73,10 +84,11 @@ def _named(
     chosen: RunOptions,
     sync: bool,
     committing: Callable[[], None] | None,
+    builder: Builder | None,
 ) -> Created:
     for _ in range(NAME_TRIES):
         try:
-            return _create(engine, image, chosen, sync, committing)
+            return _create(engine, image, chosen, sync, committing, builder)
         except NameTakenError:
             if chosen["name"]:
                 raise
@@ -89,6 +101,7 @@ def _create(
     chosen: RunOptions,
     sync: bool,
     committing: Callable[[], None] | None,
+    builder: Builder | None,
 ) -> Created:
     from sampan.engine import events, hooks, unpack
 
@@ -118,7 +131,9 @@ def _create(
     network = engine.network(chosen["network"])
     facts = _facts(engine, container_id, chosen, idmap, private=network.namespace != "host")
     confided: dict[str, bytes] = {}
-    if "secrets" in chosen:
+    if builder is not None:
+        confided = builder.confided
+    elif "secrets" in chosen:
         from sampan.engine import secrets
 
         confided = secrets.copies(engine, chosen["secrets"])
@@ -136,6 +151,8 @@ def _create(
         "options": chosen,
         "engine": __version__,
     }
+    if builder is not None:
+        record["builder"] = builder.process
     if idmap is not None:
         record["idmap"] = userns.to_json(idmap)
     if chosen["mounts"]:

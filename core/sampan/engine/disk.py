@@ -1,4 +1,4 @@
-"""system df: what images, containers and volumes take of the disk, and what could be had back.
+"""system df: what images, containers, volumes and the build cache take of the disk, and what could be had back.
 
 A layer counts once, however many images have it: its unpacked bytes, and those of its blob.  What images share is
 told beside what each has for itself.  Sizes of snapshots are measured in the store's user namespace, for parts of
@@ -16,16 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sampan.engine import Engine
+    from sampan.engine.builder import Entry
     from sampan.store.containers import Container
     from sampan.store.images import Image
 
 
 class Usage:
-    """One image, container or (by name) volume: bytes on disk, how many of them others need too, and who uses it."""
+    """One image, container, entry of the build cache or (by name) volume.
+
+    size: bytes on disk; shared: how many of them others need too; active: who uses it.
+    """
 
     __slots__ = ("active", "item", "shared", "size")
 
-    def __init__(self, item: Image | Container | str, size: int, shared: int, active: int) -> None:
+    def __init__(
+        self, item: Image | Container | Entry | str, size: int, shared: int, active: int
+    ) -> None:
         self.item, self.size, self.shared, self.active = item, size, shared, active
 
 
@@ -82,6 +88,15 @@ def volumes(engine: Engine) -> list[Usage]:
 
     using = users(engine)
     return [Usage(name, size, 0, len(using.get(name, ()))) for name, size in usages(engine)]
+
+
+def builds(engine: Engine) -> list[Usage]:
+    """Each entry of the build cache; what an image has, too, counts as the image's."""
+    from sampan.engine.builder import entries
+
+    return [
+        Usage(one, 0 if one.shared else one.size, 0, int(one.in_use)) for one in entries(engine)
+    ]
 
 
 def reclaimable(found: Sequence[Usage]) -> int:

@@ -140,6 +140,8 @@ def of_arrival(engine: Engine, status: str, source: str) -> None:
 def of_container(
     engine: Engine, record: Record, status: str, more: dict[str, Any] | None = None
 ) -> None:
-    """An event of a container, with its labels and its image."""
+    """An event of a container, with its labels and its image; those of builds are nobody's business."""
+    if "builder" in record:
+        return
     attributes = {**record["options"]["labels"], "image": record["image"]["name"], **(more or {})}
     emit(engine, "container", status, record["id"], record["name"], attributes)

@@ -258,11 +258,14 @@ def delete(engine: Engine, image: Image) -> None:
 
 
 def needed_layers(engine: Engine) -> set[str]:
-    """The keys of the layers of all images, containers and operations in progress."""
+    """The keys of the layers of all images, containers, results of builds and operations in progress."""
+    from sampan.store.buildcache import BuildCache
+
     keys = {key.removeprefix("layer:") for key in engine.images.leased()}
+    keys |= BuildCache(engine.root_fd).kept_layers()
     for image in engine.images.list():
         keys.update(layer_keys(image))
-    for container in engine.containers.all():
+    for container in engine.containers.all(builds=True):
         keys.update(container.record["storage"]["chain"])
         for mount in container.record["options"]["mounts"]:
             keys.update(mount.get("chain") or ())  # an image that it mounts

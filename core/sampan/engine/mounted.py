@@ -119,9 +119,9 @@ def namespace(engine: Engine, produce: Callable[[int], object]) -> Reading:
 
 
 def snapshots(
-    engine: Engine, wanted: Sequence[Snapshot], produce: Callable[[list[int], int], object]
+    engine: Engine, wanted: Sequence[Snapshot | None], produce: Callable[[list[int], int], object]
 ) -> Reading:
-    """A child that has these snapshots mounted: `produce(roots, out)`."""
+    """A child that has these snapshots mounted: `produce(roots, out)`; None is an empty directory."""
     run_dir = files.open_directory(engine.settings.run_dir)
     place = files.open_directory(PLACE, dir_fd=run_dir, create=True)
     os.close(run_dir)
@@ -134,7 +134,7 @@ def snapshots(
     return reading
 
 
-def _mount(place: str, wanted: Sequence[Snapshot]) -> list[int]:
+def _mount(place: str, wanted: Sequence[Snapshot | None]) -> list[int]:
     from sampan.engine.surroundings import mount_snapshot
 
     libc.unshare(libc.CLONE_NEWNS)
@@ -148,10 +148,11 @@ def _mount(place: str, wanted: Sequence[Snapshot]) -> list[int]:
     os.close(tmpfs)
     roots: list[int] = []
     for number, snapshot in enumerate(wanted):
-        os.mkdir(f"{place}/{number}", 0o700)
-        target = os.open(f"{place}/{number}", paths.O_PATH | os.O_DIRECTORY)
-        mount_snapshot(snapshot, target)
-        os.close(target)
+        os.mkdir(f"{place}/{number}", 0o755)
+        if snapshot is not None:
+            target = os.open(f"{place}/{number}", paths.O_PATH | os.O_DIRECTORY)
+            mount_snapshot(snapshot, target)
+            os.close(target)
         roots.append(os.open(f"{place}/{number}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     return roots
 

@@ -44,7 +44,7 @@ class Settled:
             for mount in self._chosen["mounts"]:
                 if mount["type"] == "volume":
                     self._ensure(mount)
-                elif mount["type"] == "image":
+                elif mount["type"] == "image" and "chain" not in mount:
                     _resolve(self._engine, mount)
         except BaseException:
             self._drop()

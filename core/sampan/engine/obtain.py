@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sampan.engine import Engine
     from sampan.engine.fetching import Progress
+    from sampan.registry.access import Access
     from sampan.store.images import Image
 
 HOST_PREFIX = "host:"
@@ -25,13 +26,16 @@ def obtain(
     platform: str | None = None,
     tls_verify: bool | None = None,
     authfile: str = "",
+    access: Access | None = None,
     progress: Callable[[], AbstractContextManager[Progress]] | None = None,
 ) -> Image:
-    """policy: always, missing, newer or never. `host:PROGRAM,...` is built here, on first use."""
+    """access: instead of tls_verify and authfile.
+
+    policy: always, missing, newer or never. `host:PROGRAM,...` is built here, on first use."""
     if policy not in POLICIES:
         raise UsageError(f"invalid pull policy {policy!r}", "", f"one of {', '.join(POLICIES)}")
     if name.startswith(HOST_PREFIX):
-        from sampan.engine.build import build_host_image
+        from sampan.engine.building import build_host_image
 
         return build_host_image(engine, name.removeprefix(HOST_PREFIX))
     if policy in ("missing", "never") and not platform:
@@ -48,7 +52,7 @@ def obtain(
     from sampan.registry.access import Access
     from sampan.transports import place
 
-    access = Access(tls_verify, authfile=authfile)
+    access = access or Access(tls_verify, authfile=authfile)
     where = place.parse(name)
     with (progress or nullcontext)() as told:
         if where is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 
@@ -49,6 +50,50 @@ def pack(
     return LayerSource(f"sha256:{plain.hexdigest()}", digest, documents.OCI_LAYER_GZIP, size)
 
 
+def onto(
+    engine: Engine,
+    lease: Lease,
+    below: Sequence[LayerSource],
+    read: Callable[[], bytes],
+    tell: Callable[[str], object],
+) -> LayerSource | None:
+    """The layer of the tar that `read` gives, packed and unpacked on top of a chain; None if there is no tar."""
+    chunk = read()
+    if not chunk:
+        return None
+    unpack(engine, below)
+    with engine.layers.streamed(below) as layer:
+
+        def chunks() -> bytes:
+            nonlocal chunk
+            now, chunk = chunk, b""
+            now = now or read()
+            layer.write(now)
+            return now
+
+        made = pack(engine, lease, chunks)
+        for notice in layer.finish(made.diff_id):
+            tell(notice)
+    return made
+
+
+def written(
+    engine: Engine, lease: Lease, read: Callable[[], bytes]
+) -> tuple[LayerSource, int] | None:
+    """The layer of the tar that `read` gives, and the bytes of the tar; None if there is none."""
+    size = 0
+    first = read()
+    if not first:
+        return None
+    chunks = itertools.chain([first], iter(read, b""))
+
+    def note(done: int) -> None:
+        nonlocal size
+        size = done
+
+    return pack(engine, lease, lambda: next(chunks, b""), note), size
+
+
 def unpack(
     engine: Engine, chain: Sequence[LayerSource], tell: Callable[[str], object] = lambda text: None
 ) -> int:
@@ -77,10 +122,11 @@ def image(
     size: int,
     form: str = "oci",
     source: str = "",
+    annotations: Mapping[str, str] | None = None,
 ) -> Image:
     """Put a configuration and a manifest for it into the store, and list the image."""
     oci = form == "oci"
-    manifest = {
+    manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": documents.OCI_MANIFEST if oci else documents.DOCKER_MANIFEST,
         "config": {
@@ -90,6 +136,8 @@ def image(
         },
         "layers": list(layers),
     }
+    if annotations:
+        manifest["annotations"] = dict(annotations)
     digest = engine.blobs.put(encode(manifest), lease)
     return engine.images.add(digest, names, size=size, source=source)
 

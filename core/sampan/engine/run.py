@@ -53,10 +53,12 @@ def start(
     attach: list[int] | None = None,
     preserve: list[int] | None = None,
     size: tuple[int, int] | None = None,
+    leash: bool = False,
 ) -> int:
     """Send the plan to the waiting monitor; returns the pid of the container's first process.
 
     attach: the descriptors of stdin, stdout, stderr that the container's streams are connected to.
+    leash: the container is killed, and removed, when this process is gone.
     """
     if snapshot is None:
         snapshot = prepare_again(engine, record)
@@ -71,6 +73,7 @@ def start(
         "plugins": engine.plugins.rows(),
         "attach": attach is not None,
         "size": size,
+        "leash": leash,
     }
     if record["options"]["mounts"]:
         from sampan.engine import mounting

@@ -92,6 +92,8 @@ class Supervisor:
             process = self._create()
             mark("  container created")
             self.watch = Watch(self.sock, self.bundle_fd, self._servers)
+            if self.plan["leash"]:
+                self.watch.hold()
             turn = self._begin(process, log, started)
         except BaseException as error:
             self.failed(error, started)
@@ -175,6 +177,8 @@ class Supervisor:
 
     def last(self, turn: Turn, code: int, started: str, *, told: bool = False) -> None:
         """The end of a run that no other one follows. `told`: its end has been told already."""
+        if self.watch.deserted:
+            self.options["rm"] = True
         limits.removed(self.engine, self.plan)
         self._unmount()  # what a FUSE program still has is written now
         self.note_exit(code, started, turn.error, told=told)
@@ -384,7 +388,9 @@ class Supervisor:
             events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
         try:
             data = jsontext.dumps(ended).encode()
-            files.write_atomic(self.dir_fd, "exit.json", data, sync=not self.options["rm"])
+            files.write_atomic(
+                self.dir_fd, "exit.json", data, sync=not (self.options["rm"] or self.plan["leash"])
+            )
         except OSError:  # a full disk: the missing record says that the end is unknown
             return
 

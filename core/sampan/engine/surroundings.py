@@ -194,7 +194,8 @@ def link_mtab(root: int, owner: tuple[int, int] | None = None) -> None:
         os.stat("mtab", dir_fd=etc, follow_symlinks=False)
     except FileNotFoundError:
         try:
-            os.symlink("/proc/mounts", "mtab", dir_fd=etc)
+            with paths.Unnoticed(etc):
+                os.symlink("/proc/mounts", "mtab", dir_fd=etc)
             if owner:
                 os.chown("mtab", *owner, dir_fd=etc, follow_symlinks=False)
         except OSError as error:

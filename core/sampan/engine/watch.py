@@ -57,6 +57,10 @@ class Watch:
         self._bundle_fd = bundle_fd
         self._listener = sockets.listen(bundle_fd, "attach")
         self._servers = {server.pidfd: server for server in servers}
+        self._leash: sockets.Socket | None = (
+            None  # the connection whose end is the container's, too
+        )
+        self.deserted = False
         self._waiting: list[sockets.Socket] = []
         self.asked_to_stop = False
 
@@ -151,8 +155,15 @@ class Watch:
             else:
                 turn.health.ask(sock)
 
+    def hold(self) -> None:
+        """From now on the container ends with the command that started it."""
+        (self._leash,) = self._control.values()
+
     def forget(self, sock: sockets.Socket, turn: Turn | None) -> None:
         """A command has left, or has nothing to hope for."""
+        if sock is self._leash and turn is not None:
+            self.deserted = True
+            turn.signal(9)
         del self._control[sock.fileno()]
         if sock in self._waiting:
             self._waiting.remove(sock)

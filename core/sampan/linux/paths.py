@@ -42,10 +42,13 @@ def open_in_root(root_fd: int, path: str | bytes, flags: int = O_PATH, mode: int
     return openat2(root_fd, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, mode)
 
 
-def make_directories(root_fd: int, path: str | bytes, mode: int = 0o755) -> int:
+def make_directories(
+    root_fd: int, path: str | bytes, mode: int = 0o755, *, unnoticed: bool = False
+) -> int:
     """Descriptor (O_PATH) of the directory `path` in the root, made where missing.
 
     Existing components are resolved as in a chroot, links included; new ones are made by descriptor.
+    unnoticed: the directory in which one is made keeps its time.
     """
     parts = [part for part in encode(path).split(b"/") if part not in (b"", b".")]
     done = b"/"
@@ -56,7 +59,8 @@ def make_directories(root_fd: int, path: str | bytes, mode: int = 0o755) -> int:
             following = open_in_root(root_fd, done, O_PATH | os.O_DIRECTORY)
         except FileNotFoundError:
             try:
-                os.mkdir(part, mode, dir_fd=current)
+                with Unnoticed(current if unnoticed else -1):
+                    os.mkdir(part, mode, dir_fd=current)
             except FileExistsError:  # a dangling link, or somebody was faster
                 pass
             try:
@@ -77,19 +81,44 @@ def make_directories(root_fd: int, path: str | bytes, mode: int = 0o755) -> int:
     return current
 
 
+class Unnoticed:
+    """`with Unnoticed(directory):` what is made in it does not change its time; -1: of none."""
+
+    __slots__ = ("_before", "_directory")
+
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        if self._directory >= 0:
+            self._before = os.fstat(self._directory)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._directory >= 0:
+            times = self._before.st_atime_ns, self._before.st_mtime_ns
+            try:
+                os.utime(f"/proc/self/fd/{self._directory}", ns=times)
+            except OSError:
+                pass  # somebody else's directory
+
+
 def make_mount_point(root_fd: int, path: str | bytes, *, directory: bool) -> int:
-    """Descriptor (O_PATH) of `path` in the root, made as a directory or an empty file if missing."""
+    """Descriptor (O_PATH) of `path` in the root, made as a directory or an empty file if missing.
+
+    What lies around it keeps its time: that something was mounted is no change of the file system.
+    """
     if directory:
-        return make_directories(root_fd, path)
+        return make_directories(root_fd, path, unnoticed=True)
     try:
         return open_in_root(root_fd, path)
     except FileNotFoundError:
         pass
     head, _, tail = encode(path).rstrip(b"/").rpartition(b"/")
-    parent = make_directories(root_fd, head or b"/")
+    parent = make_directories(root_fd, head or b"/", unnoticed=True)
     try:
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_WRONLY
-        os.close(os.open(tail, flags, 0o644, dir_fd=parent))
+        with Unnoticed(parent):
+            os.close(os.open(tail, flags, 0o644, dir_fd=parent))
         return openat2(parent, tail, O_PATH | os.O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     finally:
         os.close(parent)

@@ -78,6 +78,7 @@ class _Optional(TypedDict, total=False):
     idmap: dict[
         str, list[list[int]]
     ]  # of a user namespace nested in the store's (linux.userns.to_json)
+    builder: list[int]  # pid and start time of the process that builds with it
 
 
 class Record(_Optional):

@@ -343,14 +343,16 @@ class ContainerStore:
                 f"sampan rm -f {container_id[:12]} removes the container",
             ) from None
 
-    def all(self) -> Iterator[Container]:
-        """Every container, the newest last; damaged ones are left out."""
+    def all(self, *, builds: bool = False) -> Iterator[Container]:
+        """Every container, the newest last; damaged ones are left out, and without `builds` those of builders."""
         found: list[Container] = []
         for container_id in self.ids():
             try:
-                found.append(self.load(container_id))
+                container = self.load(container_id)
             except (NotFoundError, CorruptError):
                 continue
+            if builds or "builder" not in container.record:
+                found.append(container)
         yield from sorted(found, key=lambda container: container.record["created"])
 
     def users_of_image(self, image_id: str) -> list[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
+import stat
 import threading
 from typing import BinaryIO, cast
 
@@ -61,7 +62,7 @@ class Source:
 
     ceiling: how many bytes may come out; room: how many there is space for.  After the end
     `diff_id()`, `size` and `trailing` are final. The descriptor is read by position, so it may be
-    shared.
+    shared; of a pipe, what comes is plain, and has as much room as there is.
     """
 
     def __init__(
@@ -73,11 +74,15 @@ class Source:
     ) -> None:
         self._fd, self._ceiling = fd, ceiling
         self._room = ceiling if room is None else room
-        self._begin, self._length = span or (0, os.fstat(fd).st_size)
+        status = os.fstat(fd)
+        self._begin, self._length = span or (0, status.st_size)
         self._hash = hashlib.sha256()
         self.size = 0
         self.trailing = 0
-        self.compression = sniff(self._pread(16, 0))
+        self._piped = stat.S_ISFIFO(status.st_mode)
+        if self._piped:
+            self._ceiling = self._room
+        self.compression = "" if self._piped else sniff(self._pread(16, 0))
         self._chunks = self._budgeted()
         self._queue: queue.Queue[bytes | BaseException] | None = None
         self._closed = False
@@ -151,7 +156,7 @@ class Source:
 
     def _plain(self) -> Iterator[bytes]:
         offset = 0
-        while chunk := self._pread(CHUNK, offset):
+        while chunk := os.read(self._fd, CHUNK) if self._piped else self._pread(CHUNK, offset):
             offset += len(chunk)
             yield chunk
 

@@ -33,6 +33,7 @@ class Plan:
         self.chain, self.keys, self.chain_ids = chain, keys, chain_ids
         self.there = set(range(len(chain))) - set(missing)
         self.sync = sync
+        self.marked = not sync  # what may be lost in a power cut is written down before
 
     def below(self, index: int) -> bool:
         """Whether every layer below is there."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sampan.drivers import StorageDriver
     from sampan.linux.userns import IdMap
     from sampan.store.sidecar import Extra
+    from sampan.store.streamed import Streamed
     from sampan.store.unpacker import Unpacker
 
 
@@ -152,6 +153,52 @@ class LayerStore:
             userns.run(self._idmap, job.run)
             tell(f"copied layer {source}")
         return list(wanted)
+
+    def adopt(
+        self,
+        snapshot: str,
+        chain: Sequence[LayerSource],
+        size: int,
+        without: Sequence[bytes],
+        told: bool,
+    ) -> None:
+        """The changes of a snapshot become the topmost layer of the chain; see `StorageDriver.adopt`."""
+        from sampan.linux import userns
+
+        diff_ids = [source.diff_id for source in chain]
+        keys, directory = self.keys(diff_ids), self._records()
+        record: dict[str, Any] = {
+            "diff_id": diff_ids[-1],
+            "chain_id": chain_ids(diff_ids)[-1],
+            "parent": keys[-2] if len(keys) > 1 else None,
+            "size": size,
+            "sidecar": None,
+            "notices": {},
+        }
+
+        def job() -> None:
+            lock = records.open_lock(directory)
+            try:
+                records.lock(lock, keys[-1])
+                if not records.exists(directory, keys[-1]):
+                    self._driver.adopt(snapshot, keys[-1], without, told)
+                    records.write(directory, keys[-1], record, sync=False)
+            finally:
+                os.close(lock)
+
+        marker = unsynced.begin(directory, keys[-1:])
+        try:
+            job()
+        except PermissionError:  # something lies in a directory of a subordinate id
+            userns.run(self._idmap, job)
+        unsynced.settle(directory, marker)
+
+    def streamed(self, below: Sequence[LayerSource]) -> Streamed:
+        """A layer on top of an unpacked chain that is unpacked while it is made; see `streamed.py`."""
+        from sampan.store.streamed import Streamed
+
+        keys = self.keys([source.diff_id for source in below])
+        return Streamed(self._records(), self._driver, self._idmap, below, keys)
 
     def present(self) -> list[str]:
         """The keys of all layers with a record."""

@@ -7,18 +7,20 @@ file, which is held by the process that downloads it so that nobody else does.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 
+from sampan import files
 from sampan.errors import InUseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from typing import Self
 
-    Note = Callable[[str], None]
+    Note = Callable[[str], object]
 
 TIMEOUT = 60.0  # seconds
 _NAME_AFTER = 2.0
@@ -105,3 +107,53 @@ class FileLock:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._fd)
+
+
+@contextlib.contextmanager
+def named(dir_fd: int, name: str, what: str, *, note: Note) -> Generator[None]:
+    """The file of that name is locked, however long its holder takes; it goes with its holder.
+
+    For what may take hours while another process waits.
+    """
+    fd = _named(dir_fd, name, what, note)
+    try:
+        yield
+    finally:
+        files.unlink(dir_fd, name)  # who waits finds that the file has no name any more
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a child of the holder may have it open, too
+        os.close(fd)
+
+
+def _named(dir_fd: int, name: str, what: str, note: Note) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        try:
+            lock(fd, what, timeout=float("inf"), note=note)
+            if _has_name(dir_fd, name, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _has_name(dir_fd: int, name: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(name, dir_fd=dir_fd), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def sweep(dir_fd: int) -> None:
+    """Remove the files of `named` whose holders were killed, from a directory of nothing else."""
+    for name in os.listdir(dir_fd):
+        try:
+            fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        except FileNotFoundError:
+            continue
+        try:
+            if try_lock(fd) and _has_name(dir_fd, name, fd):
+                files.unlink(dir_fd, name)
+        finally:
+            os.close(fd)

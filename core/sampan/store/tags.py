@@ -14,6 +14,7 @@ from sampan import files
 from sampan.errors import CorruptError, NotFoundError
 from sampan.model import image as model
 from sampan.store import ingest, leases, links, lists
+from sampan.store.buildcache import BuildCache
 from sampan.store.entries import HISTORY, ID, LIST, annotations_of, history_of, name_of, named
 from sampan.store.images import INDEX
 
@@ -85,6 +86,7 @@ def _collect(store: ImageStore, entries: Iterable[Entry]) -> list[str]:
     """
     keep = leases.leased(store.root_fd)
     keep.update(links.kept(store.root_fd))
+    keep.update(BuildCache(store.root_fd).kept())
     for entry in entries:
         _mark(store, entry["digest"], keep, _NESTING)
         index = annotations_of(entry).get(LIST)

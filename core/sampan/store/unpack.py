@@ -132,7 +132,7 @@ class _Worker:
 
     def _start(self, job: Job) -> None:
         plan = self._plan
-        if not self._marker and not plan.sync:
+        if not self._marker and plan.marked:
             keys = [key for index, key in enumerate(plan.keys) if index not in plan.there]
             self._marker = unsynced.begin(plan.directory, keys)
         job.alone = not self._jobs and not self._queue
@@ -191,7 +191,7 @@ class _Worker:
             result = {"notices": {}}
             self._discard(job)
         else:
-            if result["diff_id"] != source.diff_id:
+            if source.diff_id and result["diff_id"] != source.diff_id:
                 raise CorruptError(
                     f"cannot unpack layer {source.digest}",
                     f"its content is {result['diff_id']}, the image says {source.diff_id}",
@@ -217,7 +217,7 @@ class _Worker:
                     job.sidecar_name, aside, src_dir_fd=plan.directory, dst_dir_fd=plan.directory
                 )
             record = {
-                "diff_id": plan.chain[job.index].diff_id,
+                "diff_id": result["diff_id"],
                 "chain_id": plan.chain_ids[job.index],
                 "parent": plan.keys[job.index - 1] if job.index else None,
                 "size": result["size"],

@@ -42,6 +42,11 @@ class FuseOverlay(Overlay):
         serve(snapshot, self._program, owners)
         return snapshot
 
+    @property
+    def features(self) -> frozenset[str]:
+        """Its upper directories have marks of its own, so they do not become layers as they are."""
+        return super().features - {"adopts"}
+
     def changes(self, key: str, chain: Sequence[str]) -> Iterable[Change]:
         from sampan_storage import copied_up
 

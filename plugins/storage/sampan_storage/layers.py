@@ -7,6 +7,7 @@ on the directory, so that what a killed process left is told from what another o
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -14,6 +15,7 @@ import stat
 from sampan import files
 from sampan.drivers import Change
 from sampan.linux import compare, overlay
+from sampan.linux.paths import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +74,29 @@ class Layer:
 
     def opaque(self, dir_fd: int) -> None:
         overlay.make_opaque(dir_fd)
+
+
+def adopt(root: int, diff: str, key: str, without: Sequence[bytes], mode: int | None) -> None:
+    """An upper directory becomes the layer `key`, unless there is one. mode: its own from now on."""
+    top = files.open_directory(diff, dir_fd=root)
+    try:
+        for path in without:
+            head, _, name = path.rpartition(b"/")
+            resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+            directory = openat2(top, head or b".", os.O_RDONLY | os.O_DIRECTORY, resolve)
+            try:
+                files.remove_tree(directory, name)
+            finally:
+                os.close(directory)
+        if mode is not None:
+            os.fchmod(top, mode)
+    finally:
+        os.close(top)
+    try:
+        os.rename(diff, key, src_dir_fd=root, dst_dir_fd=root)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def sweep(root: int) -> None:

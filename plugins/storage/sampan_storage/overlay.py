@@ -44,7 +44,7 @@ class Overlay:
         from sampan_storage import fuse_overlayfs
 
         mapped = {"mapped-owners"} if fuse_overlayfs.find(self._program) else set[str]()
-        return frozenset({"independent-layers", "removes-as-user"} | mapped)
+        return frozenset({"adopts", "independent-layers", "removes-as-user"} | mapped)
 
     def prepare(
         self,
@@ -128,6 +128,10 @@ class Overlay:
 
         return Layer(self._root, key, UNTOLD | 0o755)
 
+    def rename(self, key: str, new: str) -> None:
+        self.remove(new)
+        os.rename(key, new, src_dir_fd=self._root, dst_dir_fd=self._root)
+
     def lower(self, chain: Sequence[str]) -> list[int]:
         fds: list[int] = []
         try:
@@ -156,6 +160,11 @@ class Overlay:
         finally:
             for fd in lower:
                 os.close(fd)
+
+    def adopt(self, key: str, layer: str, without: Sequence[bytes], told: bool) -> None:
+        from sampan_storage import layers
+
+        layers.adopt(self._root, f"{key}/diff", layer, without, None if told else UNTOLD | 0o755)
 
     def usage(self, key: str) -> int:
         from sampan_storage import layers

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from sampan.errors import NotFoundError
+from sampan.errors import NotFoundError, UnsupportedError
 from sampan.linux import userns
 
 TYPE_CHECKING = False
@@ -99,6 +99,10 @@ class Vfs:
 
         return WholeLayer(self._root, key, parent, ROOT_MODE)
 
+    def rename(self, key: str, new: str) -> None:
+        self.remove(new)
+        os.rename(key, new, src_dir_fd=self._root, dst_dir_fd=self._root)
+
     def lower(self, chain: Sequence[str]) -> list[int]:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         if not chain:
@@ -113,6 +117,11 @@ class Vfs:
 
         layer = chain[-1] if chain else self._empty()
         return copies.changes(self._root, key, layer)
+
+    def adopt(self, key: str, layer: str, without: Sequence[bytes], told: bool) -> None:
+        raise UnsupportedError(
+            "vfs cannot adopt a snapshot", "a layer shares its files with its parent"
+        )
 
     def usage(self, key: str) -> int:
         from sampan_storage import copies

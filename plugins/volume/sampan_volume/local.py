@@ -113,7 +113,7 @@ class Local:
     def usage(self, volume: Volume) -> int:
         data = files.open_directory(DATA, dir_fd=volume.fd)
         try:
-            return _usage(data)
+            return files.usage(data)
         finally:
             os.close(data)
 
@@ -134,24 +134,6 @@ def _words(volume: Volume) -> list[str]:
 
 def _invalid(option: str, why: str) -> UsageError:
     return UsageError(f"invalid volume option {option} for driver 'local'", why)
-
-
-def _usage(top: int) -> int:
-    """Bytes on disk; what several names share is counted once."""
-    seen: set[int] = set()
-    total = 0
-    todo = [os.dup(top)]
-    while todo:
-        fd = todo.pop()
-        for name in os.listdir(fd):
-            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode) or status.st_ino not in seen:
-                seen.add(status.st_ino)
-                total += status.st_blocks * 512
-            if stat.S_ISDIR(status.st_mode):
-                todo.append(files.open_directory(name, dir_fd=fd))
-        os.close(fd)
-    return total
 
 
 def sampan_volume_driver(context: DriverContext) -> Local:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 
+from sampan.errors import SampanError
 from sampan_build.dockerfile import mounts
 from sampan_build.dockerfile import values as v
 from sampan_build.dockerfile.arguments import ArgumentError, quote
@@ -48,6 +49,14 @@ def located(node: Node, source: Source) -> Generator[None, None, None]:
         raise DockerfileError(
             source, node.start, str(error), "", error.hint, near, node.end
         ) from None
+    except DockerfileError:
+        raise
+    except SampanError as error:
+        told = DockerfileError(
+            source, node.start, error.what, error.why, error.hint, end=node.end
+        )
+        told.exit_status = error.exit_status
+        raise told from None
 
 
 def _read(node: Node) -> v.Instruction:

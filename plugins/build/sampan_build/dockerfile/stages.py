@@ -233,6 +233,15 @@ class Build:
                 ]
         return found
 
+    def unused_arguments(self) -> list[str]:
+        """The names of --build-arg that nothing declares."""
+        rows = [*self.declared, *(row for stage in self.stages for row in stage.instructions)]
+        known = {name for row in rows if isinstance(row, v.Arg) for name, _ in row.arguments}
+        known |= set(self.predefined)
+        return sorted(
+            name for name in self.given if name not in known and name.lower() not in scopes.PROXIES
+        )
+
     def find(self, target: str = "") -> Stage:
         """The stage of --target, by name or number; the last one without."""
         if not target:

@@ -1,0 +1,379 @@
+"""Building: a builder is loaded, and given what it needs of the engine's stores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from sampan import files
+from sampan.drivers import BaseImage, BuildRequest, Cached, Layer
+from sampan.engine import archive, build_mounts, mounted, pack
+from sampan.engine.fetching import Silent
+from sampan.errors import CorruptError, NotFoundError, SampanError, UnsupportedError
+from sampan.linux import userns
+from sampan.registry.access import Access
+from sampan.store.layers import LayerSource
+from sampan.store.tarheader import SECOND
+from sampan.store.truth import Truth
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from typing import Any
+
+    from sampan.drivers import (
+        BuildCache,
+        Builder,
+        Checker,
+        Command,
+        Digests,
+        Layers,
+        LayerTar,
+        Output,
+    )
+    from sampan.engine import Engine
+    from sampan.engine.sharedcache import Importer
+    from sampan.store.images import Image
+    from sampan.store.leases import Lease
+
+    Listener = Callable[[Mapping[str, Any]], object]
+
+PLACE = "building"  # directories in which layers are made
+CHUNK = 1 << 20
+
+
+def build(
+    engine: Engine, name: str, request: BuildRequest, progress: Listener = lambda event: None
+) -> Image:
+    """The image that the builder of that name makes of the request."""
+    builder: Builder = engine.driver("build", name)
+    with engine.images.lease() as lease:
+        image_id = builder.build(request, Host(engine, lease, progress, request.options))
+        return engine.images.resolve(image_id)
+
+
+def check(engine: Engine, name: str, request: BuildRequest) -> Collection[Mapping[str, Any]]:
+    """What the builder of that name finds wrong with the request, without building."""
+    builder: Checker = engine.driver("build", name)
+    if not hasattr(builder, "check"):
+        raise UnsupportedError(f"builder {name} checks nothing", "", "leave out --check")
+    with engine.images.lease() as lease:
+        return builder.check(request, Host(engine, lease, lambda event: None, request.options))
+
+
+def build_host_image(
+    engine: Engine, words: str, tell: Callable[[str], object] = lambda text: None
+) -> Image:
+    """The image of programs of this machine ("sh,ls"); made again only when one of them changed."""
+
+    def listen(event: Mapping[str, Any]) -> None:
+        if event["kind"] == "say":
+            tell(event["text"])
+
+    return build(engine, "host", BuildRequest(words, (), {}), listen)
+
+
+class Host:
+    """A `sampan.drivers.BuildHost` over the engine's stores; `lease` keeps its blobs until it ends."""
+
+    def __init__(
+        self, engine: Engine, lease: Lease, listen: Listener, options: Mapping[str, Any]
+    ) -> None:
+        """options: of the request; those that tell how registries are reached are read here."""
+        self.idmap = engine.idmap
+        self._cache = Cache(engine, lease)
+        self._engine, self._lease, self._options = engine, lease, options
+        given = [options.get(name) for name in ("timestamp", "source_date_epoch")]
+        self._latest: int | None = next((int(one) for one in given if one is not None), None)
+        self._listener = listen
+        self._access: Access = options.get("access") or Access()
+        self._inline: dict[str, Cached] = {}
+        for option in ("cache_from", "cache_to"):
+            if options.get(option):
+                from sampan.engine import sharedcache
+
+                sharedcache.check(options[option], f"--{option.replace('_', '-')}")
+        for target in options.get("cache_from") or ():
+            self._import(target)
+
+    def _import(self, target: Mapping[str, str]) -> None:
+        """A cache that cannot be had makes a build slower, and no error."""
+        from sampan.engine import sharedcache
+
+        try:
+            self._cache.shared.append(
+                sharedcache.Importer(self._engine, self._lease, target, self._access)
+            )
+        except SampanError as error:
+            self.progress(
+                {"kind": "warning", "text": f"no build cache: {error}", "file": "", "line": 0}
+            )
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def progress(self, event: Mapping[str, Any]) -> None:
+        self._listener(event)
+
+    @property
+    def cache(self) -> BuildCache:
+        return self._cache
+
+    def find(self, name: str) -> str | None:
+        """The id of the image of that name or id; None if there is none, or a damaged one."""
+        try:
+            image = self._engine.images.resolve(name)
+            for layer in image.layers:
+                if not self._engine.blobs.has(layer.digest):
+                    return None
+            return image.id
+        except (NotFoundError, CorruptError):
+            return None
+
+    def image(self, name: str, platform: str = "", pull: str = "missing") -> BaseImage:
+        from sampan.engine.obtain import obtain
+
+        image = obtain(
+            self._engine,
+            name,
+            policy=pull,
+            platform=platform or None,
+            access=self._access,
+            progress=lambda: contextlib.nullcontext(_Fetching(self.progress)),
+        )
+        layers = tuple(Layer(*_row(source)) for source in pack.sources(image))
+        self._lease.add(image.digest, image.id)
+        self._cache.hold(layers)
+        return BaseImage(image.id, image.name, image.digest, layers, image.config)
+
+    def run(self, chain: Layers, command: Command, output: Output) -> tuple[int, Layer | None]:
+        from sampan.engine.build_run import Runner
+
+        code, made = Runner(self._engine, self._lease, chain, command, self._latest).run(output)
+        return code, self._held(chain, made)
+
+    def tree(
+        self, chains: Sequence[Layers], produce: Callable[[Sequence[int], LayerTar], object]
+    ) -> Layer | None:
+        from sampan.store.layertar import LayerTar as Tar
+
+        engine = self._engine
+        keys = [build_mounts.keys_of(chain) for chain in chains]
+        wanted = [build_mounts.snapshot_of(engine, chain) if chain else None for chain in chains]
+
+        def inside(roots: list[int], out: int) -> None:
+            truths = [Truth(engine.layers.truth(one), engine.idmap.single) for one in keys]
+            now = time.time_ns() if self._latest is None else self._latest * SECOND
+            below, source = [*truths, None, None][:2]
+            wrote = False
+            with open(out, "wb", buffering=CHUNK, closefd=False) as file:
+
+                def write(data: bytes) -> None:
+                    nonlocal wrote
+                    wrote = True
+                    file.write(data)
+
+                tar = Tar(write, now, self._latest, below=below, source=source)
+                produce(roots, tar)
+                if wrote:
+                    tar.close()
+            archive.tell(tar)
+
+        with mounted.snapshots(engine, wanted, inside) as reading:
+            below = chains[0] if chains else ()
+            sources = [LayerSource(*layer) for layer in below]
+            made = pack.onto(engine, self._lease, sources, reading.read, self._say)
+        return self._held(below, made)
+
+    def look(self, chains: Sequence[Layers], produce: Callable[[Sequence[int]], bytes]) -> bytes:
+        wanted = [
+            build_mounts.snapshot_of(self._engine, chain) if chain else None for chain in chains
+        ]
+
+        def inside(roots: list[int], out: int) -> None:
+            files.write_all(out, produce(roots))
+
+        with mounted.snapshots(self._engine, wanted, inside) as reading:
+            return b"".join(iter(reading.read, b""))
+
+    def layer(self, write: Callable[[int], None]) -> Layer:
+        """A new layer of what `write` puts into an empty directory."""
+        place = files.open_directory(PLACE, dir_fd=self._engine.root_fd, create=True)
+        try:
+            archive = files.nameless(place)
+            try:
+                userns.run(self.idmap, lambda: _fill(place, archive, write))
+                os.lseek(archive, 0, os.SEEK_SET)
+                made = pack.pack(self._engine, self._lease, lambda: os.read(archive, CHUNK))
+            finally:
+                os.close(archive)
+        finally:
+            os.close(place)
+        return Layer(*_row(made))
+
+    def unpack(self, archive: int, directory: int, what: str) -> None:
+        from sampan.engine import copy_write
+        from sampan.engine.copy_place import Place
+
+        path = files.path_of(directory)
+        place, target = Place(self._engine, None, path), copy_write.Target(path, "")
+        with copy_write.write(place, target, os.dup(archive), True, True, foreign=True) as told:
+            try:
+                while told.read():
+                    pass
+            except SampanError as error:
+                raise SampanError(what, f"{error.what}: {error.why}", error.hint) from None
+
+    def digests(self) -> contextlib.AbstractContextManager[Digests]:
+        from sampan.store.digests import FileDigests
+
+        return FileDigests(self._engine.root_fd)
+
+    def share(self, own: Sequence[str], others: Sequence[str]) -> None:
+        targets: Sequence[Mapping[str, str]] = self._options.get("cache_to") or ()
+        if not targets:
+            return
+        from sampan.engine import sharedcache
+
+        for target in targets:
+            keys = [*own, *(others if target.get("mode") == "max" else ())]
+            found = {key: one for key in keys if (one := self._cache.get(key))}
+            if target["type"] == "inline":
+                self._inline = found
+            else:
+                exporter = sharedcache.Exporter(self._engine, self._lease, self._access)
+                exporter.write(target, found)
+                self._say(f"exported the build cache: {target.get('ref') or target.get('dest')}")
+
+    def commit(
+        self,
+        layers: Layers,
+        config: Mapping[str, Any],
+        tags: Sequence[str],
+        *,
+        form: str = "oci",
+        annotations: Mapping[str, str] | None = None,
+    ) -> str:
+        from sampan.model import convert, platform
+
+        machine = platform.host()
+        document: dict[str, Any] = {
+            "architecture": machine.architecture,
+            "os": machine.os,
+            **config,
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        }
+        if self._inline:
+            from sampan.engine import sharedcache
+
+            document |= sharedcache.inline(self._inline, layers)
+        size = pack.unpack(self._engine, [LayerSource(*layer) for layer in layers], self._say)
+        rows = [
+            {
+                "mediaType": convert.layer_type(layer.media_type, form),
+                "digest": layer.digest,
+                "size": layer.size,
+            }
+            for layer in layers
+        ]
+        data = pack.encode(document)
+        made = pack.image(
+            self._engine, self._lease, data, rows, tags, size, form, annotations=annotations
+        )
+        return made.id
+
+    def _say(self, text: str) -> None:
+        self.progress({"kind": "say", "text": text})
+
+    def _held(self, below: Layers, made: LayerSource | None) -> Layer | None:
+        """A new layer, kept until the build ends."""
+        if made is None:
+            return None
+        layer = Layer(*_row(made))
+        self._cache.hold((*below, layer))
+        return layer
+
+
+class Cache:
+    """A `sampan.drivers.BuildCache` over the store's records."""
+
+    def __init__(self, engine: Engine, lease: Lease) -> None:
+        from sampan.store.buildcache import BuildCache
+
+        self._engine, self._lease = engine, lease
+        self._records = BuildCache(engine.root_fd)
+        self._held: set[str] = set()
+        self.shared: list[Importer] = []  # of --cache-from
+
+    def get(self, key: str) -> Cached | None:
+        record = self._records.get(key, self._lease)
+        return Cached(record.layers, record.about) if record else self._fetched(key)
+
+    def _fetched(self, key: str) -> Cached | None:
+        for one in self.shared:
+            if found := one.get(key):
+                self.hold(found.layers)
+                self.put(key, *found)
+                return found
+        return None
+
+    def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
+        self._records.put(key, layers, about)
+
+    def flight(
+        self, key: str, waiting: Callable[[str], object]
+    ) -> contextlib.AbstractContextManager[None]:
+        return self._records.flight(key, waiting)
+
+    def hold(self, layers: Layers) -> None:
+        """Keep the blobs and the unpacked layers of a chain until the build ends."""
+        wanted = [layer.digest for layer in layers]
+        wanted += [f"layer:{key}" for key in build_mounts.keys_of(layers)]
+        new = [name for name in wanted if name not in self._held]
+        if new:
+            self._lease.add(*new)
+            self._held.update(new)
+
+
+class _Fetching(Silent):
+    """What a pull tells, as events."""
+
+    def __init__(self, listen: Listener) -> None:
+        self._listen = listen
+        self._sizes: dict[str, int] = {}
+
+    def note(self, text: str) -> None:
+        self._listen({"kind": "say", "text": text})
+
+    def begin(self, digest: str, size: int, kind: str) -> None:
+        self._sizes[digest] = size
+
+    def update(self, digest: str, received: int) -> None:
+        total = self._sizes.get(digest)
+        self._listen({"kind": "bytes", "id": 0, "what": digest, "done": received, "total": total})
+
+
+def _row(source: LayerSource) -> tuple[str, str, str, int]:
+    return source.diff_id, source.digest, source.media_type, source.size
+
+
+def _fill(place: int, archive: int, write: Callable[[int], None]) -> None:
+    """In the user namespace: fill a directory and write it down as tar."""
+    from sampan.store.tarwriter import TarWriter
+
+    for name in os.listdir(place):
+        if files.is_abandoned(name):
+            files.remove_tree(place, name)
+    os.umask(0o022)
+    name = files.temporary_name()
+    directory = files.open_directory(name, dir_fd=place, create=True)
+    try:
+        write(directory)
+        with open(archive, "wb", buffering=CHUNK, closefd=False) as file:
+            writer = TarWriter(file.write, pack.source_date_epoch())
+            writer.tree(directory)
+            writer.close()
+    finally:
+        os.close(directory)
+        files.remove_tree(place, name)
