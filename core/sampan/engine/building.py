@@ -213,17 +213,9 @@ class Host:
         return Layer(*_row(made))
 
     def unpack(self, archive: int, directory: int, what: str) -> None:
-        from sampan.engine import copy_write
-        from sampan.engine.copy_place import Place
+        from sampan.engine.extract import extract
 
-        path = files.path_of(directory)
-        place, target = Place(self._engine, None, path), copy_write.Target(path, "")
-        with copy_write.write(place, target, os.dup(archive), True, True, foreign=True) as told:
-            try:
-                while told.read():
-                    pass
-            except SampanError as error:
-                raise SampanError(what, f"{error.what}: {error.why}", error.hint) from None
+        extract(archive, directory, what)
 
     def digests(self) -> contextlib.AbstractContextManager[Digests]:
         from sampan.store.digests import FileDigests
