@@ -109,6 +109,7 @@ class Steps:
     def run(self, text: str, patterns: str = "", workdir: str = "/", **more: Any) -> Layer:
         """What the instruction writes; more: of the LayerTar."""
         instruction, gathered = row(text), self.gather(text, patterns)
+        transfer.fetch(gathered)
         roots = [-1 if instruction.link else self._open(self.root), self._open(self.stage)]
         return self._written(
             lambda tar: transfer.write(gathered, instruction, workdir, roots, tar), gathered, more

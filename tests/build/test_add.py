@@ -18,7 +18,7 @@ from copysteps import Steps, listing, tree
 from httpthread import HttpThread
 from sampan.errors import CorruptError, LimitError, SampanError, UsageError
 from sampan.store import reader
-from sampan_build.dockerfile import remote
+from sampan_build.dockerfile import remote, transfer
 from sampan_build.dockerfile.git import Git
 from tarmaker import E, d, f, h, pax, s, tar
 
@@ -271,7 +271,7 @@ def test_urls(steps: Steps, server: str) -> None:
         "0:0",
         1445412480,
     )
-    assert steps.said == [f"fetching {server}/file"]
+    assert steps.said == [f"looking at {server}/file"]
     layer = steps.run(f"ADD --chmod=644 --chown=5 {server}/moved /name")
     assert (layer.names, layer.mode("name"), layer.owner("name")) == (["name"], "0644", "5:5")
     assert steps.run(f"ADD {server}/a%20b?q=1 /").names == ["a b"]
@@ -296,6 +296,18 @@ def test_checksum(steps: Steps, server: str) -> None:
     for wrong in ("md5:" + "0" * 32, "sha256:00", "x"):
         with pytest.raises(UsageError, match="invalid checksum"):
             steps.run(f"ADD --checksum={wrong} {server}/file /")
+
+
+def test_what_has_a_checksum_is_downloaded_when_it_is_needed(steps: Steps) -> None:
+    """A step that the cache has needs no network."""
+    sha256 = "0" * 64
+    text = f"ADD --checksum=sha256:{sha256} http://127.0.0.1:1/file /d/"
+    assert (
+        steps.identity(text) == steps.identity(text) != steps.identity(text.replace("0000", "0001"))
+    )
+    assert steps.identity(text) != steps.identity(text.replace("1/file", "1/other"))
+    with pytest.raises(SampanError, match="cannot download"):
+        transfer.fetch(steps.gather(text))
 
 
 def test_urls_that_fail(steps: Steps, server: str) -> None:
