@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,15 @@ from sampan.cli.build import VERB
 from sampan.cli.build_request import request
 from sampan.cli.parse import parse
 from sampan.drivers import BuildRequest
-from sampan.errors import SampanError, UnsupportedError, UsageError
+from sampan.errors import NotFoundError, SampanError, UnsupportedError, UsageError
 
-VARIABLES = ("SSH_AUTH_SOCK", "SOURCE_DATE_EPOCH", "DOCKER_DEFAULT_PLATFORM", "BUILDAH_FORMAT")
+VARIABLES = (
+    "SSH_AUTH_SOCK",
+    "SOURCE_DATE_EPOCH",
+    "DOCKER_DEFAULT_PLATFORM",
+    "BUILDAH_FORMAT",
+    "BUILDAH_LAYERS",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +114,8 @@ def test_tags_are_full_names_and_each_is_there_once() -> None:
         ("cache_to", ["--cache-to", "type=inline"], [{"type": "inline"}]),
         ("run", ["--shm-size", "1m", "--dns", "1.1.1.1"], {"shm_size": 1 << 20, "dns": ["1.1.1.1"]}),
         ("run", ["--ulimit", "nofile=5:6"], {"ulimits": [{"type": "RLIMIT_NOFILE", "soft": 5, "hard": 6}]}),
+        ("run", ["--cap-add", "A", "--cap-drop", "B"], {"cap_add": ["A"], "cap_drop": ["B"]}),
+        ("run", ["--security-opt", "seccomp=unconfined"], {"seccomp": "unconfined"}),
         ("run", ["--cgroup-parent", "x.slice"], {"cgroup_parent": "x.slice"}),
         ("tls_verify", ["--tls-verify=false"], False),
         ("creds", ["--creds", "a:b"], "a:b"),
@@ -137,6 +146,8 @@ def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert option("build_arg") == {"https_proxy": "http://p", "NO_PROXY": "local"}
     assert option("build_arg", "--build-arg", "https_proxy=x")["https_proxy"] == "x"
     assert option("build_arg", "--http-proxy=false") == {}
+    monkeypatch.setenv("BUILDAH_LAYERS", "0")
+    assert (option("squash"), option("squash", "--layers")) == ("new", "")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
     assert option("ssh", "--ssh", "default") == {"default": "/agent"}
 
@@ -168,6 +179,7 @@ def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--pull=never", "--pull-always", "."], "can only set one"),
         (["--timestamp", "soon", "."], "soon"),
         (["--jobs=-1", "."], "negative"),
+        (["--layers=some", "."], "'some'"),
         (["--format", "tgz", "."], "tgz"),
         (["--shm-size", "big", "."], "big"),
         (["--add-host", "x", "."], "'x'"),
@@ -182,15 +194,22 @@ def test_what_is_wrong_is_said(words: list[str], told: str) -> None:
     assert told in str(caught.value)
 
 
+def test_a_file_of_credentials_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="none: no such file or directory"):
+        read("--authfile", f"{tmp_path}/none", ".")
+    (tmp_path / "one").write_text("{}")
+    assert option("authfile", "--authfile", f"{tmp_path}/one") == f"{tmp_path}/one"
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["-f", "a", "-f", "b"], ["--platform", "linux/amd64,linux/arm64"], ["--ssh", "a=b,c"],
         ["--cache-from", "type=s3,bucket=b"], ["--cache-from", "type=inline"], ["--annotation", "index:a=b"],
         ["--network", "bridge0"], ["--attest", "type=sbom"], ["--sbom", "true"], ["--provenance", "mode=max"],
-        ["--cap-add", "SYS_ADMIN"], ["-v", "/:/x"], ["--env", "A=b"], ["--manifest", "m"], ["--all-platforms"],
+        ["--ipc", "host"], ["-v", "/:/x"], ["--env", "A=b"], ["--manifest", "m"], ["--all-platforms"],
         ["--isolation", "chroot"], ["--allow", "security.insecure"], ["--call", "outline"], ["--userns", "host"],
-        ["--skip-unused-stages=false"], ["--device", "/dev/fuse"], ["--omit-history"], ["--from", "x"],
+        ["--skip-unused-stages=false"], ["--omit-history"], ["--from", "x"],
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_refused_by_name(words: list[str]) -> None:
@@ -215,7 +234,7 @@ def test_every_option_has_a_meaning_or_is_refused(monkeypatch: pytest.MonkeyPatc
         samples: list[Any] = (
             [not one.default] if one.kind == FLAG else [3] if one.kind == INTEGER
             else [["a=b"], ["a"], ["linux/s390x"], ["h:1.1.1.1"], ["id=a"], ["nofile=1"]] if one.kind == LIST
-            else ["64m", "7", "a:b", "docker", "host", "arm64", "0,1"]
+            else ["64m", "7", "a:b", "docker", "host", "arm64", "0,1", "false"]
         )  # fmt: skip
         for sample in samples:
             values[one.key] = sample

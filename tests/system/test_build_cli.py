@@ -58,9 +58,13 @@ def test_the_last_line_is_the_id(sampan: Sampan, context: Path, tmp_path: Path) 
         == shown["Digest"]
     )
     lines = done.stderr.decode().splitlines()
-    assert any(line.endswith(" words") for line in lines) and any(
-        " DONE " in line for line in lines
+    assert (
+        lines[-1] == "COMMIT named"
+        and any(line.endswith(" words") for line in lines)
+        and any(" DONE " in line for line in lines)
     )
+    events = sampan.text("events", "--stream=false", "--since", "1m", "--filter", "event=build")
+    assert events.endswith(f"image build {digits} localhost/named:latest")
     again = sampan("build", "-q", source)
     assert (again.stdout.decode(), again.stderr) == (f"sha256:{digits}\n", b""), (
         "all of it is known"
@@ -132,12 +136,43 @@ def test_check(sampan: Sampan, context: Path) -> None:
         "--------------------\n\n"
         "WARNING: MaintainerDeprecated - https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/\n"
         "Maintainer instruction is deprecated in favor of using label\nDockerfile:5\n--------------------\n"
-        f"   3 |     \n   4 |     FROM {BUSYBOX} as two\n   5 | >>> MAINTAINER me\n   6 |     RUN true\n   7 |     RUN false\n"
-        "--------------------\n"
+        f"   3 |     \n   4 |     FROM {BUSYBOX} as two\n   5 | >>> MAINTAINER me\n   6 |     RUN true\n"
+        "   7 |     RUN false\n--------------------\n"
     )  # fmt: skip
     write(context, f"{FROM}RUN false\n")
     assert sampan.text("build", "--call", "check", source) == "Check complete, no warnings found."
     assert ids(sampan) == before, "nothing is built"
+
+
+def test_what_run_is_given(sampan: Sampan, context: Path) -> None:
+    script = "ulimit -n; df -k /dev/shm | tail -1; cat /etc/hosts /etc/resolv.conf; echo proxy $http_proxy"
+    source = write(context, f"{FROM}RUN {script}\n")
+    words = (
+        "--shm-size",
+        "1m",
+        "--ulimit",
+        "nofile=55:66",
+        "--add-host",
+        "a=1.2.3.4",
+        "--dns",
+        "9.9.9.9",
+    )
+    told = sampan(
+        "build", "--no-cache", *words, source, env={"http_proxy": "http://p"}
+    ).stderr.decode()
+    for line in (" 55\n", " 1024 ", "1.2.3.4\ta", "nameserver 9.9.9.9", "proxy http://p\n"):
+        assert line in told, told
+    told = sampan("build", "--no-cache", "--no-hosts", source).stderr.decode()
+    assert "can't open '/etc/hosts'" in told
+    assert sampan("build", "--memory", "1k", source).returncode == 125
+    source = write(context, f"{FROM}RUN grep -E 'Seccomp:|CapEff' /proc/self/status\n")
+    plain = sampan("build", "--no-cache", source).stderr.decode()
+    loose = sampan(
+        "build", "--no-cache", "--security-opt", "seccomp=unconfined", "--cap-drop", "ALL", source
+    )
+    assert "Seccomp:\t2" in plain and "CapEff:\t0000000000000000" not in plain
+    assert b"Seccomp:\t0" in loose.stderr and b"CapEff:\t0000000000000000" in loose.stderr
+    assert sampan("--runtime-flag", "odd", "build", source).returncode == 1, "as podman's build"
 
 
 def test_kinds_of_progress(sampan: Sampan, context: Path, tmp_path: Path) -> None:
@@ -177,7 +212,8 @@ def test_on_a_terminal(sampan: Sampan, context: Path) -> None:
 
 
 TREE = f"""{FROM}RUN mkdir -p /t/d && echo one > /t/d/one && ln /t/d/one /t/two && ln -s /etc/passwd /t/link \\
- && mkfifo /t/pipe && chmod 4711 /t/d/one && chmod 2770 /t/d && touch -d '2001-02-03 04:05:06' /t/d/one && mkdir /t/empty
+ && mkfifo /t/pipe && chmod 4711 /t/d/one && chmod 2770 /t/d && touch -d '2001-02-03 04:05:06' /t/d/one \\
+ && mkdir /t/empty
 FROM scratch
 COPY --from=0 /t /t
 """

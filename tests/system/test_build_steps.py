@@ -44,7 +44,6 @@ class Built:
                 self.done.append(names[number])
         self.cached = [name for name in self.cached if not name.startswith("FROM")]
 
-
     @property
     def id(self) -> str:
         assert self.status == 0, self.err
@@ -223,7 +222,12 @@ def test_a_base_that_is_a_stage_gives_layers_history_and_configuration(
 
 def test_a_stage_that_came_out_anew_is_copied_anew(sampan: Sampan, context: Path) -> None:
     """D17: the words of the last stage are the same."""
-    rows = "FROM busybox AS made\nRUN cat /proc/sys/kernel/random/uuid > /out\nFROM busybox\nCOPY --from=made /out /out\n"
+    rows = (
+        "FROM busybox AS made\n"
+        "RUN cat /proc/sys/kernel/random/uuid > /out\n"
+        "FROM busybox\n"
+        "COPY --from=made /out /out\n"
+    )
     first = shell(sampan, build(sampan, context, rows).id, "cat /out")
     again = build(sampan, context, None, "--no-cache-filter", "made")
     assert shell(sampan, again.id, "cat /out") != first
@@ -256,7 +260,10 @@ def test_what_a_step_removes_is_gone(sampan: Sampan, context: Path) -> None:
     built = build(
         sampan,
         context,
-        "FROM busybox\nRUN mkdir /d && touch /d/a /d/b\nRUN rm /d/a && mv /bin/yes /bin/no\nRUN rm -r /d; mkdir /d; touch /d/c\n",
+        "FROM busybox\n"
+        "RUN mkdir /d && touch /d/a /d/b\n"
+        "RUN rm /d/a && mv /bin/yes /bin/no\n"
+        "RUN rm -r /d; mkdir /d; touch /d/c\n",
     )
     assert shell(sampan, built.id, "ls /d; ls /bin/yes 2>/dev/null; ls /bin/no") == "c\n/bin/no"
 
@@ -278,7 +285,7 @@ def test_quoted_and_unquoted_heredocs_are_run(sampan: Sampan, context: Path) -> 
 
 def test_triggers_run_once_and_for_children_alone(sampan: Sampan, context: Path) -> None:
     """D10."""
-    build(
+    assert build(
         sampan,
         context,
         "FROM busybox\nONBUILD RUN echo built >> /log\nONBUILD COPY f /f\n",
@@ -296,7 +303,7 @@ def test_triggers_run_once_and_for_children_alone(sampan: Sampan, context: Path)
 def test_a_trigger_takes_from_a_stage_of_the_file_that_uses_it(
     sampan: Sampan, context: Path
 ) -> None:
-    build(
+    assert build(
         sampan, context, "FROM busybox\nONBUILD COPY --from=tools /tool /tool\n", "-t", "wants"
     ).id
     rows = "FROM busybox AS tools\nRUN echo tool > /tool\nFROM localhost/wants\nRUN cat /tool > /seen\n"
@@ -321,7 +328,9 @@ def test_entrypoint_and_cmd(
     command: list[str] | None,
 ) -> None:
     """D11."""
-    build(sampan, context, 'FROM busybox\nENTRYPOINT ["old"]\nCMD ["c"]\n', "-t", "with-cmd").id
+    assert build(
+        sampan, context, 'FROM busybox\nENTRYPOINT ["old"]\nCMD ["c"]\n', "-t", "with-cmd"
+    ).id
     made = config(sampan, build(sampan, context, f"FROM localhost/with-cmd\n{rows}\n").id)["Config"]
     assert (made.get("Entrypoint"), made.get("Cmd")) == (entrypoint, command)
 
@@ -330,7 +339,16 @@ def test_users_of_a_run(sampan: Sampan, context: Path) -> None:
     """D21: a number needs no entry; a name that nobody has is refused at its line."""
     if not has_subordinate_ids():
         pytest.skip("one id: root alone")
-    rows = "FROM busybox\nUSER 1234\nRUN id -u > /tmp/a; id -g >> /tmp/a; echo $HOME >> /tmp/a\nUSER user:mail\nRUN id -g > /tmp/b\nENV U=user\nUSER $U\nRUN id -u >> /tmp/b\n"
+    rows = (
+        "FROM busybox\n"
+        "USER 1234\n"
+        "RUN id -u > /tmp/a; id -g >> /tmp/a; echo $HOME >> /tmp/a\n"
+        "USER user:mail\n"
+        "RUN id -g > /tmp/b\n"
+        "ENV U=user\n"
+        "USER $U\n"
+        "RUN id -u >> /tmp/b\n"
+    )
     built = build(sampan, context, rows)
     assert shell(sampan, built.id, "cat /tmp/a") == "1234\n0\n/"
     missing = build(sampan, context, "FROM busybox\nUSER nobodyhere\nRUN true\n")
@@ -376,7 +394,11 @@ def test_secrets_are_seen_and_stay_nowhere(sampan: Sampan, context: Path, tmp_pa
 def test_a_cache_mount_lasts_and_is_no_part_of_the_image(sampan: Sampan, context: Path) -> None:
     """D19."""
     name = os.urandom(4).hex()
-    rows = f"FROM busybox\nRUN --mount=type=cache,id={name},target=/foo/bar,mode=0711 date >> /foo/bar/log; wc -l < /foo/bar/log > /count; stat -c %%a /foo/bar >> /count # %s\n"
+    rows = (
+        f"FROM busybox\n"
+        f"RUN --mount=type=cache,id={name},target=/foo/bar,mode=0711 date >> /foo/bar/log; "
+        "wc -l < /foo/bar/log > /count; stat -c %%a /foo/bar >> /count # %s\n"
+    )
     built = build(sampan, context, rows % 1)
     assert shell(sampan, built.id, "cat /count; ls -d /foo 2>/dev/null || true") == "1\n711"
     assert shell(sampan, build(sampan, context, rows % 2).id, "cat /count") == "2\n711"
@@ -386,7 +408,10 @@ def test_a_cache_mount_lasts_and_is_no_part_of_the_image(sampan: Sampan, context
 
 def test_a_locked_cache_mount_is_waited_for(sampan: Sampan, context: Path) -> None:
     name = os.urandom(4).hex()
-    rows = f"FROM busybox\nRUN --mount=type=cache,id={name},target=/c,sharing=locked mkdir /c/lock && sleep 3 && rmdir /c/lock # %d\n"
+    rows = (
+        f"FROM busybox\n"
+        f"RUN --mount=type=cache,id={name},target=/c,sharing=locked mkdir /c/lock && sleep 3 && rmdir /c/lock # %d\n"
+    )
     found: list[Built] = []
 
     def one(number: int) -> None:
@@ -461,7 +486,12 @@ def test_a_killed_build_leaves_nothing(sampan: Sampan, context: Path) -> None:
 
 def test_the_same_context_has_one_digest(sampan: Sampan, fresh: Sampan, context: Path) -> None:
     (context / "f").write_text("x")
-    rows = "FROM busybox\nCOPY f /d/f\nRUN date > /dev/null; mkdir /made; cp /d/f /made/; chmod 4711 /made/f\nWORKDIR /w/x\n"
+    rows = (
+        "FROM busybox\n"
+        "COPY f /d/f\n"
+        "RUN date > /dev/null; mkdir /made; cp /d/f /made/; chmod 4711 /made/f\n"
+        "WORKDIR /w/x\n"
+    )
     found: set[str] = set()
     fresh.text("pull", "-q", "busybox")
     for one in (sampan, fresh):
@@ -530,7 +560,13 @@ def test_a_build_elsewhere_takes_the_cache_of_this_one(
 def test_the_cache_is_in_the_image(
     sampan: Sampan, fresh: Sampan, registry: str, context: Path
 ) -> None:
-    rows = "FROM busybox AS made\nRUN date > /out\nFROM busybox\nCOPY --from=made /out /out\nRUN cat /out; date > /when\n"
+    rows = (
+        "FROM busybox AS made\n"
+        "RUN date > /out\n"
+        "FROM busybox\n"
+        "COPY --from=made /out /out\n"
+        "RUN cat /out; date > /when\n"
+    )
     name = f"{registry}/inline:{os.urandom(4).hex()}"
     first = build(sampan, context, rows, "--cache-to", "type=inline", "-t", name)
     sampan.text("push", "-q", name)

@@ -11,10 +11,11 @@ import os
 
 from sampan.cli.access_options import access_of
 from sampan.cli.build_options import all_options
+from sampan.cli.context import check_runtime
 from sampan.cli.context import engine as make_engine
 from sampan.cli.format import escape, escape_lines
 from sampan.cli.parse import Verb, parse
-from sampan.errors import from_os_error
+from sampan.errors import UnsupportedError, from_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ VERB = Verb(
 def main(words: list[str]) -> int:
     values, arguments = parse(VERB, words)
     from sampan.cli.build_request import request
-    from sampan.cli.progress import show
-    from sampan.engine import output
+    from sampan.engine import events, output
 
     made = request(values, arguments)
     if values["check"] or values["call"] in ("check", "lint"):
@@ -48,9 +48,13 @@ def main(words: list[str]) -> int:
     if values["iidfile"]:
         _forget(values["iidfile"])
     engine = make_engine()
-    before = {image.id for image in engine.images.list()}
+    _check_runtime(engine)
+    before = {image.id for image in engine.images.list()} if outputs else set[str]()
     image = _build(engine, values, made)
+    events.of_image(engine, image, "build", made.tags[0] if made.tags else image.id)
     if outputs:
+        from sampan.cli.progress import show
+
         with show(values["quiet"]) as progress:
             access = access_of(values)
             output.write(engine, image, outputs, made.tags, access=access, progress=progress)
@@ -59,6 +63,14 @@ def main(words: list[str]) -> int:
     if not output.to_stdout(outputs):
         _report(values["quiet"], image, made.tags)
     return 0
+
+
+def _check_runtime(engine: Engine) -> None:
+    try:
+        check_runtime(engine.settings)
+    except UnsupportedError as error:
+        error.exit_status = 1  # what podman's build leaves with
+        raise
 
 
 def _build(engine: Engine, values: dict[str, Any], made: BuildRequest) -> Image:
@@ -73,6 +85,7 @@ def _build(engine: Engine, values: dict[str, Any], made: BuildRequest) -> Image:
     try:
         image: Image = building.build(engine, values["builder"], made, shown)
         failed = False
+        shown.committed(values["tag"][0] if values["tag"] else "")
         return image
     finally:
         shown.close(failed=failed)

@@ -31,9 +31,12 @@ OPTIONS = [
     Option("--build-context", LIST, "A further context that FROM and --from may name", "NAME=SOURCE"),
     Option("--builder", help="The builder", default="dockerfile", metavar="NAME"),
     Option("--cache-from", LIST, "Look for results there, too", "NAME|type=registry|local,..."),
+    Option("--cap-add", LIST, "Add a capability to those of RUN", "NAME"),
+    Option("--cap-drop", LIST, "Take a capability from RUN", "NAME"),
     Option("--cache-to", LIST, "Write the results there", "NAME|type=registry|local|inline,..."),
     Option("--call", help="check, or build", default="build", metavar="METHOD"),
     Option("--check", FLAG, "Build nothing: tell what the Dockerfile says and hardly means"),
+    Option("--device", LIST, "Give RUN a device of the host", "HOST[:CONTAINER][:rwm]"),
     Option("--dns", LIST, "Name server of RUN", "IP"),
     Option("--dns-option", LIST, "Option for /etc/resolv.conf of RUN"),
     Option("--dns-search", LIST, "Search domain of RUN", "DOMAIN"),
@@ -45,7 +48,7 @@ OPTIONS = [
     Option("--isolation", help="oci: what a container has", metavar="KIND"),
     Option("--jobs", INTEGER, "Stages at the same time; 0: no limit", default=0),
     Option("--label", LIST, "Add a label to the image", "KEY=VALUE"),
-    Option("--layers", FLAG, "Keep a layer for each step; false is --squash", default=True),
+    Option("--layers", OPTIONAL, "Keep a layer for each step; false is --squash"),
     Option("--load", FLAG, "(for compatibility: the image is in the store always)"),
     Option("--logfile", help="Write the progress to a file", metavar="PATH"),
     Option("--metadata-file", help="Write what was made to a JSON file", metavar="PATH"),
@@ -66,6 +69,7 @@ OPTIONS = [
     Option("--rewrite-timestamp", FLAG, "(for compatibility: no time in a layer is later than --source-date-epoch)"),
     Option("--sbom", help="(no attestations yet)", metavar="false"),
     Option("--secret", LIST, "A secret for RUN --mount=type=secret", "id=NAME[,src=FILE|env=VARIABLE]"),
+    Option("--security-opt", LIST, "Security of RUN, as for sampan run (seccomp=, mask=, ...)", "OPTION"),
     Option("--shm-size", help="Size of /dev/shm of RUN", metavar="BYTES"),
     Option("--skip-unused-stages", FLAG, "Build no stage that the target does not need", default=True),
     Option("--source-date-epoch", help="As --timestamp", metavar="SECONDS"),
@@ -93,8 +97,8 @@ ACCEPTED = [  # they ask for what is so, or for what no builder without a daemon
 ]  # fmt: skip
 TOPICS = {  # what is refused, and why
     "attestations": "attest",
-    "additional privileges of RUN": "cap-add cap-drop device security-opt userns userns-uid-map userns-gid-map "
-    "userns-uid-map-user userns-gid-map-group cgroupns ipc pid uts",
+    "namespaces of RUN by flag": "userns userns-uid-map userns-gid-map userns-uid-map-user userns-gid-map-group "
+    "cgroupns ipc pid uts",
     "mounts of RUN by flag (RUN --mount has them)": "volume mount",
     "changes of the image by flag (a Dockerfile has them)": "env unsetenv unsetlabel unsetannotation from cpp-flag "
     "layer-label os-feature os-version",
@@ -102,11 +106,11 @@ TOPICS = {  # what is refused, and why
     "signatures": "sign-by decryption-key",
     "hooks of the runtime": "hooks-dir",
     "further log files": "rusage-logfile",
-    "a limited age of the cache (sampan builder prune --filter until= has it)": "cache-ttl",
+    "age limit of the cache (sampan builder prune --filter until= has it)": "cache-ttl",
     "tries by flag": "retry retry-delay",
     "policies": "policy source-policy-file",
     "confidential images": "cw",
-    "another compression of layers by build (sampan push --compression-format has it)": "compression-format "
+    "choice of compression (sampan push --compression-format has it)": "compression-format "
     "compression-level",
 }  # fmt: skip
 SWITCHES = {
@@ -115,7 +119,7 @@ SWITCHES = {
     "stdin": "standard input of RUN",
     "logsplit": "further log files",
     "log-rusage": "further log files",
-    "force-compression": "another compression of layers by build",
+    "force-compression": "choice of compression",
 }
 
 

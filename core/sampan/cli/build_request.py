@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from sampan.cli import build_words, limit_options
+from sampan.cli import build_words, container_words, limit_options
 from sampan.cli.build_options import refuse, unsupported
-from sampan.cli.parse import LIST
-from sampan.errors import UsageError
+from sampan.cli.parse import FALSE, LIST, TRUE
+from sampan.errors import NotFoundError, UsageError
 from sampan.model import options, sizes
 
 TYPE_CHECKING = False
@@ -70,7 +70,7 @@ def _options(
         "pull": _policy(values),
         "tls_verify": None if values["tls_verify"] == "" else values["tls_verify"],
         "creds": values["creds"] or "",
-        "authfile": values["authfile"] or "",
+        "authfile": _authfile(values["authfile"] or ""),
         "cert_dir": values["cert_dir"] or "",
         "no_cache": values["no_cache"],
         "no_cache_filter": [name for word in values["no_cache_filter"] for name in word.split(",")],
@@ -161,11 +161,21 @@ def _arguments(values: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def _authfile(path: str) -> str:
+    """The file of --authfile, which must be there: without it a build would go wrong late, or differently."""
+    if path and not os.path.exists(path):
+        raise NotFoundError("checking authfile", f"stat {path}: no such file or directory")
+    return path
+
+
 def _squash(values: dict[str, Any]) -> str:
     """Which layers become one: new, all, or none ("")."""
     if values["squash_all"]:
         return "all"
-    return "new" if values["squash"] or not values["layers"] else ""
+    layers = values["layers"] or os.environ.get("BUILDAH_LAYERS") or "true"
+    if layers.lower() not in TRUE + FALSE:
+        raise UsageError(f"invalid --layers {layers!r}", "", "true or false")
+    return "new" if values["squash"] or layers.lower() in FALSE else ""
 
 
 def _timestamp(values: dict[str, Any]) -> int | None:
@@ -203,6 +213,10 @@ def _run(values: dict[str, Any]) -> dict[str, Any]:
         one.key: one.default if one.kind != LIST else [] for one in limit_options.OPTIONS
     }
     found = {
+        "cap_add": values["cap_add"],
+        "cap_drop": values["cap_drop"],
+        "devices": [container_words.device(word) for word in values["device"]],
+        **container_words.security(values["security_opt"]),
         "shm_size": sizes.size(values["shm_size"], "--shm-size") if values["shm_size"] else None,
         "ulimits": options.ulimits(values["ulimit"]),
         "dns": values["dns"],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FLAG, VALUE, INTEGER, LIST = "flag", "value", "integer", "list"
 OPTIONAL = "optional"  # a value after = or none, which is "true"
-_TRUE, _FALSE = ("true", "1", "t", "yes"), ("false", "0", "f", "no")
+TRUE, FALSE = ("true", "1", "t", "yes"), ("false", "0", "f", "no")
 
 
 class Option:
@@ -154,9 +154,9 @@ def _short(
 
 def _store(verb: Verb, option: Option, values: dict[str, Any], text: str, name: str) -> None:
     if option.kind == FLAG:
-        if text.lower() not in _TRUE + _FALSE:
+        if text.lower() not in TRUE + FALSE:
             raise _usage(verb, f"invalid value {text!r} for {name}: true or false")
-        values[option.key] = text.lower() in _TRUE
+        values[option.key] = text.lower() in TRUE
     elif option.kind == INTEGER:
         try:
             values[option.key] = int(text)

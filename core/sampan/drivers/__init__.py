@@ -27,6 +27,7 @@ from sampan.drivers.build import (
     LayerTar,
     Output,
     RunMount,
+    Secret,
 )
 from sampan.drivers.registry import (
     RegistryHost,
@@ -70,6 +71,7 @@ __all__ = [
     "RegistryUpload",
     "RunMount",
     "Runtime",
+    "Secret",
     "ServeRequest",
     "Snapshot",
     "StorageDriver",

@@ -44,14 +44,27 @@ class BaseImage(NamedTuple):
     layers: Layers
     config: Mapping[str, Any]
 
+    @property
+    def inner(self) -> Mapping[str, Any]:
+        """What containers are made with: Env, Cmd, User, ..."""
+        found: Mapping[str, Any] = self.config.get("config") or {}
+        return found
+
+
+class Secret(bytes):
+    """A value that no message and no traceback shows."""
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
 
 class RunMount(NamedTuple):
     """What is mounted while a command runs.
 
     kind: "layers": what `source` is in the chain `layers`; changes are thrown away.  "cache": a directory that lasts,
     the one of `key`, with this mode and owner when it is made; `source` is looked for in `layers`, whose files
-    it begins with.  "tmpfs": `size` bytes, 0 without a limit.  "file": a file with `data`.  "socket": the socket
-    `source` of the host.
+    it begins with.  "tmpfs": `size` bytes, 0 without a limit.  "file": a file with `data`, a `Secret` perhaps.
+    "socket": the socket `source` of the host.
     sharing, of a cache: "shared", "private" (one that no other command has) or "locked" (wait for the other).
     """
 
@@ -73,7 +86,6 @@ class Command(NamedTuple):
     """A command to run over a chain of layers.
 
     network: "default" (that of `run`), "none" or "host".  secrets: variables that are in no record.
-    stdin: what it reads.
     """
 
     arguments: Sequence[str]
@@ -82,7 +94,7 @@ class Command(NamedTuple):
     user: str = ""
     network: str = "default"
     mounts: Sequence[RunMount] = ()
-    secrets: Mapping[str, str] = {}
+    secrets: Mapping[str, Secret] = {}
     hosts: Sequence[tuple[str, str]] = ()  # (name, address) for /etc/hosts
     options: Mapping[str, Any] = {}  # of `run`: shm_size, ulimits, ...
 

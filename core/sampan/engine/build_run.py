@@ -64,7 +64,7 @@ class Runner:
         spawned = spawn.spawn(engine.idmap)
         try:
             run.prepare(engine, spawned)
-            chosen = _options(engine, self._command)
+            chosen = sandbox_options(engine, self._command)
             process = [os.getpid(), processes.start_time(os.getpid()) or 0]
             builder = Builder(process, _confide(chosen, self._command))
             with contextlib.ExitStack() as held:
@@ -208,9 +208,7 @@ def _confide(chosen: RunOptions, command: Command) -> dict[str, bytes]:
     """The secrets become a container's: copies of their content, and in its options where they are seen."""
     files = [mount for mount in command.mounts if mount.kind == "file"]
     rows = [(mount.target, "mount", mount.data, mount) for mount in files]
-    rows += [
-        (name, "env", value.encode(), RunMount("", "")) for name, value in command.secrets.items()
-    ]
+    rows += [(name, "env", value, RunMount("", "")) for name, value in command.secrets.items()]
     if rows:
         chosen["secrets"] = [
             {
@@ -227,7 +225,7 @@ def _confide(chosen: RunOptions, command: Command) -> dict[str, bytes]:
     return {secret.copy_name(number): data for number, (_, _, data, _) in enumerate(rows)}
 
 
-def _options(engine: Engine, command: Command) -> RunOptions:
+def sandbox_options(engine: Engine, command: Command) -> RunOptions:
     """What `run` has without any option, but for what the command asks."""
     network = command.network
     if network == "default":
@@ -261,7 +259,7 @@ def _options(engine: Engine, command: Command) -> RunOptions:
         "sysctls": {},
         "group_add": [],
         "passwd_entries": [],
-        "add_hosts": list(command.hosts),
+        "add_hosts": [(address, name) for name, address in command.hosts],
         "no_hosts": False,
         "dns": [],
         "dns_search": [],

@@ -77,6 +77,7 @@ def _records(engine: Engine) -> list[Entry]:
         BuildCache(engine.root_fd).list(),
         key=lambda one: (len(one.layers), one.kind == INTERNAL, one.created),
     )
+    known: dict[str, int] = {}
     claimed: set[str] = set()
     tops: dict[str, str] = {}  # the first record by the last layer of its chain
     made: list[Entry] = []
@@ -85,12 +86,11 @@ def _records(engine: Engine) -> list[Entry]:
         one.chain = record.layer_keys
         rows = list(zip(one.chain, (layer.digest for layer in record.layers), strict=True))
         own = set(rows[-1]) if rows else set[str]()
-        sizes = {
-            part: _bytes(engine, part)
-            for row in rows
-            for part in row
-            if part in own or part not in of_images
-        }
+        parts = [part for row in rows for part in row if part in own or part not in of_images]
+        for part in parts:
+            if part not in known:
+                known[part] = _bytes(engine, part)
+        sizes = {part: known[part] for part in parts}
         one.shared = bool(own) and one.chain[-1] in of_images
         one.size = sum(size for part, size in sizes.items() if part not in claimed)
         claimed.update(sizes)

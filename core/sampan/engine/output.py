@@ -11,15 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 
-from sampan.engine import archive, mounted, unpack, warn
 from sampan.errors import UnsupportedError, UsageError, from_os_error
-from sampan.linux import userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
 
-    from sampan.engine import Engine
+    from sampan.engine import Engine, mounted
     from sampan.engine.fetching import Progress
     from sampan.registry.access import Access
     from sampan.store.images import Image
@@ -167,6 +165,7 @@ def _name_and_push(
 
 def to_directory(engine: Engine, image: Image, path: str) -> None:
     """The file system in a directory, over what is there."""
+    from sampan.engine import warn
     from sampan.engine.copy import Choice, deliver
     from sampan.engine.copy_place import Place
     from sampan.engine.copy_write import Target
@@ -202,6 +201,8 @@ def _tree(
     engine: Engine, image: Image, out: int = -1, owners: Owners | None = None
 ) -> Generator[mounted.Reading]:
     """A child that writes the image's tree as an archive to `out`, or to who reads."""
+    from sampan.engine import archive, mounted, unpack
+    from sampan.linux import userns
     from sampan.store.tarwriter import TarWriter
     from sampan.store.truth import Truth
 

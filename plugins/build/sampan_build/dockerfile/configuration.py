@@ -88,7 +88,7 @@ class Configuration:
         return f"ENV {_pairs(row.pairs)}"
 
     def _label(self, row: v.Label) -> str:
-        labels = self.inner.setdefault("Labels", {}) or {}
+        labels: dict[str, str] = dict(self.inner.get("Labels") or {})
         labels.update((pair.name, pair.value) for pair in row.pairs)
         self.inner["Labels"] = labels
         return f"LABEL {_pairs(row.pairs)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from typing import NamedTuple
 
 from sampan import files
@@ -138,6 +137,8 @@ class _Program:
         }  # fmt: skip
 
     def __call__(self, *words: str) -> str:
+        import subprocess
+
         try:
             done = subprocess.run(
                 ["git", *words], cwd=f"/proc/self/fd/{self._directory}", env=self._environment,

@@ -52,9 +52,7 @@ def located(node: Node, source: Source) -> Generator[None, None, None]:
     except DockerfileError:
         raise
     except SampanError as error:
-        told = DockerfileError(
-            source, node.start, error.what, error.why, error.hint, end=node.end
-        )
+        told = DockerfileError(source, node.start, error.what, error.why, error.hint, end=node.end)
         told.exit_status = error.exit_status
         raise told from None
 

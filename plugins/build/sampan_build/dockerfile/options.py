@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from sampan.drivers import Secret
 from sampan.errors import SampanError, UnsupportedError, UsageError
 from sampan.model.rfc3339 import stamp
 
@@ -30,7 +31,7 @@ class Options:
     no_cache_filter: frozenset[str] = frozenset()
     pull: str = "missing"
     platform: str = ""
-    secrets: Mapping[str, bytes] = field(default_factory=lambda: dict[str, bytes]())
+    secrets: Mapping[str, Secret] = field(default_factory=lambda: dict[str, Secret]())
     ssh: Mapping[str, str] = field(default_factory=lambda: dict[str, str]())
     network: str = "default"
     hosts: Sequence[tuple[str, str]] = ()
@@ -90,7 +91,7 @@ def _one_of(name: str, value: str, known: Sequence[str]) -> str:
     return value
 
 
-def _secret(row: Mapping[str, str]) -> bytes:
+def _secret(row: Mapping[str, str]) -> Secret:
     """Read once, before anything runs."""
     if "env" in row:
         value = os.environ.get(row["env"])
@@ -98,7 +99,7 @@ def _secret(row: Mapping[str, str]) -> bytes:
             raise SampanError(
                 f"secret {row['id']}", f"the environment has no {row['env']}", "set it, or use src="
             )
-        return os.fsencode(value)
+        return Secret(os.fsencode(value))
     path = row.get("src") or row["id"]
     try:
         with open(path, "rb") as file:
@@ -109,7 +110,7 @@ def _secret(row: Mapping[str, str]) -> bytes:
         raise SampanError(
             f"cannot read secret {row['id']}", f"{path} has more than {SECRET_LIMIT} bytes"
         )
-    return data
+    return Secret(data)
 
 
 def _agents(given: Mapping[str, str]) -> dict[str, str]:

@@ -104,9 +104,11 @@ class Planner:
         if stage.base.kind != "image":
             return
         with located(stage.start.node, self.build.document.source):
-            config = self.sources.image(stage.base.name, stage.platform).config.get("config") or {}
-        if config.get("OnBuild"):
-            self.build.add_triggers(stage, config["OnBuild"])
+            triggers: list[str] = (
+                self.sources.image(stage.base.name, stage.platform).inner.get("OnBuild") or []
+            )
+        if triggers:
+            self.build.add_triggers(stage, triggers)
 
     def _work(self, stage: Stage) -> Work:
         base, made = self._base(stage)

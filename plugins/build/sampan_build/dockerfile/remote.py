@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -174,6 +173,8 @@ def _save(url: str, fd: int) -> tuple[str, int]:
 
 def _moment(text: str) -> int:
     """The time of a header in nanoseconds, 0 if it tells none."""
+    from email.utils import parsedate_to_datetime
+
     try:
         return int(parsedate_to_datetime(text).timestamp()) * 10**9
     except (ValueError, TypeError, OverflowError):

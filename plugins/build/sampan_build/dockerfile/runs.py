@@ -149,10 +149,8 @@ def _add(
                 )
         else:
             if mount.env is not None:
-                value = data.decode("utf-8", "surrogateescape")
-                command = command._replace(
-                    secrets={**command.secrets, mount.env or mount.id: value}
-                )
+                secrets = {**command.secrets, mount.env or mount.id: data}
+                command = command._replace(secrets=secrets)
             if mount.target:
                 mode = 0o400 if mount.mode is None else mount.mode
                 found = RunMount("file", target, data=data, mode=mode, uid=uid, gid=gid)
