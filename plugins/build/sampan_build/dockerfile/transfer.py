@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from sampan_build.dockerfile.contexts import Context
     from sampan_build.dockerfile.git import Git
 
-HEREDOC_MODE = 0o644
-
 
 @dataclass(slots=True)
 class Part:
