@@ -160,18 +160,21 @@ def _remote(
     if not isinstance(row, v.Add):
         what = "a URL" if git is None else "a git ref"
         raise UsageError(f"source can't be {what} for COPY", word, "use ADD")
-    say(f"looking at {remote.shown(word)}")
     if git is not None:
+        say(f"looking at {remote.shown(word)}")
         return _repository(row, git.with_options(row.checksum, row.keep_git_dir), work_fd)
     remote.check_digest(row.checksum)
     unpack = bool(row.unpack)
     if row.checksum:
         words = f"{remote.file_name(word)} {row.checksum}"
-        return Part([], unpack, words, lambda: _downloaded(word, work_fd, row.checksum))
-    return Part(_downloaded(word, work_fd), unpack)
+        return Part([], unpack, words, lambda: _downloaded(word, work_fd, say, row.checksum))
+    return Part(_downloaded(word, work_fd, say), unpack)
 
 
-def _downloaded(word: str, work_fd: int, checksum: str = "") -> list[Match]:
+def _downloaded(
+    word: str, work_fd: int, say: Callable[[str], object], checksum: str = ""
+) -> list[Match]:
+    say(f"downloading {remote.shown(word)}")
     root, name = remote.download(word, work_fd, checksum)
     return [Match(root, name, name, os.stat(encode(name), dir_fd=root))]
 
