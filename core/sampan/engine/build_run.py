@@ -305,6 +305,7 @@ def sandbox_options(engine: Engine, command: Command) -> RunOptions:
         "restart": "no",
         "restart_max": 0,
         "resources": {},
+        "pretend_ids": False,
         "cgroups": "enabled",
         "cgroup_parent": "",
         **command.options,  # type: ignore[typeddict-item]
