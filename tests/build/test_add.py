@@ -6,6 +6,7 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from copysteps import Steps, listing, tree
 from httpthread import HttpThread
 from sampan.errors import CorruptError, LimitError, SampanError, UsageError
 from sampan.store import reader
-from sampan_build.dockerfile import remote
+from sampan_build.dockerfile import remote, transfer
 from sampan_build.dockerfile.git import Git
 from tarmaker import E, d, f, h, pax, s, tar
 
@@ -29,6 +32,7 @@ def steps(tmp_path: Path) -> Iterator[Steps]:
         yield found
 
 
+LINKS = ["app/a->../a", "app/b->/b", "app/app->..", "app/dir2->/"]
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "tar": lambda data: data,
     "gzip": gzip.compress,
@@ -90,6 +94,35 @@ def test_d14_paths_through_links_stay_inside(steps: Steps) -> None:
     inside = {name for name, text in after.items() if text == "inside"}
     assert inside == {"app/etc/passwd", "app/x", "app/abs", "app/climb", "app/etc/deep"}
     assert all(name.startswith("app") for name in layer.names)
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", "..", "", ".", "app"]), min_size=1, max_size=4).map(
+    "/".join
+)
+ENTRIES = st.one_of(
+    st.builds(f, WORDS, st.just("new")),
+    st.builds(d, WORDS),
+    st.builds(s, WORDS, WORDS.map(lambda path: path or "/")),
+    st.builds(s, WORDS, WORDS.map(lambda path: f"/{path}")),
+    st.builds(h, WORDS, WORDS.map(lambda path: path or "/")),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ENTRIES, min_size=1, max_size=8), st.lists(st.sampled_from(LINKS), max_size=3))
+def test_no_archive_leaves_its_destination(entries: list[E], links: list[str]) -> None:
+    """Whatever its names and links are, and whatever links are there: nothing but the destination is named."""
+    with tempfile.TemporaryDirectory() as name, Steps(Path(name)) as steps:
+        tree(steps.root, "app/dir/x", "a/kept", "b=kept", *dict.fromkeys(links))
+        (steps.context / "a.tar").write_bytes(tar(*(entry for entry in entries if entry.name)))
+        try:
+            layer = steps.run("ADD a.tar /app", once=False)
+        except SampanError:
+            return  # a file in the way, a hard link to nothing
+        outside = [name for name in layer.names if name != "app" and not name.startswith("app/")]
+        assert outside == []
+        for entry in layer.entries.values():
+            assert not entry.islnk() or entry.linkname.startswith("app/")
 
 
 def test_d14_the_targets_own_mode_stays(steps: Steps) -> None:
@@ -271,7 +304,7 @@ def test_urls(steps: Steps, server: str) -> None:
         "0:0",
         1445412480,
     )
-    assert steps.said == [f"fetching {server}/file"]
+    assert steps.said == [f"downloading {server}/file"]
     layer = steps.run(f"ADD --chmod=644 --chown=5 {server}/moved /name")
     assert (layer.names, layer.mode("name"), layer.owner("name")) == (["name"], "0644", "5:5")
     assert steps.run(f"ADD {server}/a%20b?q=1 /").names == ["a b"]
@@ -296,6 +329,19 @@ def test_checksum(steps: Steps, server: str) -> None:
     for wrong in ("md5:" + "0" * 32, "sha256:00", "x"):
         with pytest.raises(UsageError, match="invalid checksum"):
             steps.run(f"ADD --checksum={wrong} {server}/file /")
+
+
+def test_what_has_a_checksum_is_downloaded_when_it_is_needed(steps: Steps) -> None:
+    """A step that the cache has needs no network."""
+    sha256 = "0" * 64
+    text = f"ADD --checksum=sha256:{sha256} http://127.0.0.1:1/file /d/"
+    assert (
+        steps.identity(text) == steps.identity(text) != steps.identity(text.replace("0000", "0001"))
+    )
+    assert steps.identity(text) != steps.identity(text.replace("1/file", "1/other"))
+    assert steps.said == []
+    with pytest.raises(SampanError, match="cannot download"):
+        transfer.fetch(steps.gather(text))
 
 
 def test_urls_that_fail(steps: Steps, server: str) -> None:

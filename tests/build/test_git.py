@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from copysteps import Steps, tree
 from gitserver import Repository, git
 from sampan.errors import CorruptError, SampanError, UnsupportedError, UsageError
+from sampan_build.dockerfile import transfer
 
 
 @pytest.fixture
@@ -72,13 +74,41 @@ def test_which_commit(steps: Steps, repository: Repository, url: str) -> None:
     }  # fmt: skip
     for words, text in texts.items():
         assert steps.run(f"ADD {url}{words} /").text("foo") == text, words
-    for words in ("#missing", f"#{'0' * 40}"):
+    for words in ("#missing", f"#{'0' * 40}", "#0000000"):
         with pytest.raises(
             SampanError, match=f"cannot fetch .*: repository does not contain ref {words[1:]}"
         ):
             steps.run(f"ADD {url}{words} /")
     assert steps.identity(f"ADD {url}#v1 /") == steps.identity(f"ADD {url}#{first} /")
     assert steps.identity(f"ADD {url}#v1 /") != steps.identity(f"ADD {url} /")
+
+
+def test_a_branch_goes_before_a_tag(steps: Steps, repository: Repository, url: str) -> None:
+    git(repository.path, "branch", "v1")
+    tree(repository.path, "foo=later")
+    repository.commit()
+    git(repository.path, "branch", "--force", "v1")
+    git(repository.path, "tag", "--annotate", "--message", "x", "annotated")
+    git(repository.path, "update-server-info")
+    assert steps.run(f"ADD {url}#v1 /").text("foo") == "later"
+    assert steps.run(f"ADD {url}?tag=v1 /").text("foo") == "one"
+    assert steps.run(f"ADD {url}#annotated /").text("foo") == "later"
+
+
+def test_a_repository_is_fetched_when_it_is_needed(
+    steps: Steps, repository: Repository, url: str
+) -> None:
+    """Its identity is the commit's name, which the server tells."""
+    found = steps.gather(f"ADD {url} /")
+    assert found.parts is not None and not found.parts[0].matches
+    tree(repository.path, "foo=moved")
+    repository.commit()
+    transfer.fetch(found)
+    root = found.parts[0].matches[0].root
+    assert os.read(os.open("foo", os.O_RDONLY, dir_fd=root), 9) == b"one", "that commit"
+    commit = git(repository.path, "rev-parse", "HEAD")
+    shutil.rmtree(repository.path)
+    assert len(steps.identity(f"ADD {url}#{commit} /")) == 64, "nobody is asked"
 
 
 def test_checksums_of_commits(steps: Steps, repository: Repository, url: str) -> None:

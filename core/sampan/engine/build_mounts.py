@@ -13,7 +13,7 @@ from sampan.engine import mounted, pack, unpack
 from sampan.errors import NotFoundError, UnsupportedError
 from sampan.linux import paths, userns
 from sampan.linux.clone import Cloner
-from sampan.model.layer import chain_ids, layer_key
+from sampan.model.layer import layer_keys
 from sampan.model.rfc3339 import stamp
 from sampan.store import locks
 from sampan.store.layers import LayerSource
@@ -68,13 +68,9 @@ def _bind(source: str, target: str, *more: str) -> Mount:
     }
 
 
-def keys_of(layers: Layers) -> list[str]:
-    return [layer_key(one) for one in chain_ids([layer.diff_id for layer in layers])]
-
-
 def snapshot_of(engine: Engine, layers: Layers) -> Snapshot:
     """A read-only snapshot of a chain, which is unpacked if it is not."""
-    keys = keys_of(layers)
+    keys = layer_keys([layer.diff_id for layer in layers])
     key = f"b{os.urandom(8).hex()}"
     try:
         return unpack.prepare(engine.storage, key, keys, None, readonly=True)
@@ -93,7 +89,7 @@ def _layers(engine: Engine, mount: RunMount) -> Mount:
         "options": ["ro" if mount.readonly else "rw", "nosuid", "nodev"],
         "id": "",
         "driver": engine.storage.name,
-        "chain": keys_of(mount.layers),
+        "chain": layer_keys([layer.diff_id for layer in mount.layers]),
     }
 
 

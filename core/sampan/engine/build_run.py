@@ -13,7 +13,17 @@ from typing import cast
 
 from sampan import jsontext
 from sampan.drivers import RunMount
-from sampan.engine import archive, build_mounts, difference, mounted, pack, remove, run, spawn
+from sampan.engine import (
+    archive,
+    build_mounts,
+    difference,
+    mounted,
+    pack,
+    remove,
+    run,
+    spawn,
+    surroundings,
+)
 from sampan.engine.create import Builder, create
 from sampan.errors import SampanError
 from sampan.linux import paths, processes
@@ -65,6 +75,8 @@ class Runner:
         try:
             run.prepare(engine, spawned)
             chosen = sandbox_options(engine, self._command)
+            if engine.idmap.single:
+                chosen["pretend_ids"] = True
             process = [os.getpid(), processes.start_time(os.getpid()) or 0]
             builder = Builder(process, _confide(chosen, self._command))
             with contextlib.ExitStack() as held:
@@ -111,6 +123,8 @@ class Runner:
         storage = found.record["storage"]
         driver = engine.driver("storage", storage["driver"])
         targets = [mount.target for mount in self._command.mounts]
+        if engine.idmap.single:
+            targets.append(surroundings.APT)
         report, told = os.pipe()
 
         def produce(root: int, out: int) -> None:
@@ -291,6 +305,7 @@ def sandbox_options(engine: Engine, command: Command) -> RunOptions:
         "restart": "no",
         "restart_max": 0,
         "resources": {},
+        "pretend_ids": False,
         "cgroups": "enabled",
         "cgroup_parent": "",
         **command.options,  # type: ignore[typeddict-item]

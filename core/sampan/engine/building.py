@@ -8,14 +8,13 @@ import time
 
 from sampan import files
 from sampan.drivers import BaseImage, BuildRequest, Cached, Layer
-from sampan.engine import archive, build_mounts, mounted, pack
-from sampan.engine.fetching import Silent
+from sampan.engine import pack
 from sampan.errors import CorruptError, NotFoundError, SampanError, UnsupportedError
 from sampan.linux import userns
+from sampan.model.layer import layer_keys
 from sampan.registry.access import Access
+from sampan.store.buildcache import BuildCache as Records
 from sampan.store.layers import LayerSource
-from sampan.store.tarheader import SECOND
-from sampan.store.truth import Truth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         Output,
     )
     from sampan.engine import Engine
+    from sampan.engine.build_pull import Fetching
     from sampan.engine.sharedcache import Importer
     from sampan.store.images import Image
     from sampan.store.leases import Lease
@@ -140,12 +140,17 @@ class Host:
             policy=pull,
             platform=platform or None,
             access=self._access,
-            progress=lambda: contextlib.nullcontext(_Fetching(self.progress)),
+            progress=self._fetching,
         )
         layers = tuple(Layer(*_row(source)) for source in pack.sources(image))
         self._lease.add(image.digest, image.id)
         self._cache.hold(layers)
         return BaseImage(image.id, image.name, image.digest, layers, image.config)
+
+    def _fetching(self) -> contextlib.nullcontext[Fetching]:
+        from sampan.engine.build_pull import Fetching
+
+        return contextlib.nullcontext(Fetching(self.progress))
 
     def run(self, chain: Layers, command: Command, output: Output) -> tuple[int, Layer | None]:
         from sampan.engine.build_run import Runner
@@ -156,10 +161,13 @@ class Host:
     def tree(
         self, chains: Sequence[Layers], produce: Callable[[Sequence[int], LayerTar], object]
     ) -> Layer | None:
+        from sampan.engine import archive, build_mounts, mounted
         from sampan.store.layertar import LayerTar as Tar
+        from sampan.store.tarheader import SECOND
+        from sampan.store.truth import Truth
 
         engine = self._engine
-        keys = [build_mounts.keys_of(chain) for chain in chains]
+        keys = [layer_keys([layer.diff_id for layer in chain]) for chain in chains]
         wanted = [build_mounts.snapshot_of(engine, chain) if chain else None for chain in chains]
 
         def inside(roots: list[int], out: int) -> None:
@@ -187,6 +195,8 @@ class Host:
         return self._held(below, made)
 
     def look(self, chains: Sequence[Layers], produce: Callable[[Sequence[int]], bytes]) -> bytes:
+        from sampan.engine import build_mounts, mounted
+
         wanted = [
             build_mounts.snapshot_of(self._engine, chain) if chain else None for chain in chains
         ]
@@ -213,17 +223,9 @@ class Host:
         return Layer(*_row(made))
 
     def unpack(self, archive: int, directory: int, what: str) -> None:
-        from sampan.engine import copy_write
-        from sampan.engine.copy_place import Place
+        from sampan.engine.extract import extract
 
-        path = files.path_of(directory)
-        place, target = Place(self._engine, None, path), copy_write.Target(path, "")
-        with copy_write.write(place, target, os.dup(archive), True, True, foreign=True) as told:
-            try:
-                while told.read():
-                    pass
-            except SampanError as error:
-                raise SampanError(what, f"{error.what}: {error.why}", error.hint) from None
+        extract(archive, directory, what)
 
     def digests(self) -> contextlib.AbstractContextManager[Digests]:
         from sampan.store.digests import FileDigests
@@ -299,10 +301,8 @@ class Cache:
     """A `sampan.drivers.BuildCache` over the store's records."""
 
     def __init__(self, engine: Engine, lease: Lease) -> None:
-        from sampan.store.buildcache import BuildCache
-
         self._engine, self._lease = engine, lease
-        self._records = BuildCache(engine.root_fd)
+        self._records = Records(engine.root_fd)
         self._held: set[str] = set()
         self.shared: list[Importer] = []  # of --cache-from
 
@@ -329,29 +329,11 @@ class Cache:
     def hold(self, layers: Layers) -> None:
         """Keep the blobs and the unpacked layers of a chain until the build ends."""
         wanted = [layer.digest for layer in layers]
-        wanted += [f"layer:{key}" for key in build_mounts.keys_of(layers)]
+        wanted += [f"layer:{key}" for key in layer_keys([layer.diff_id for layer in layers])]
         new = [name for name in wanted if name not in self._held]
         if new:
             self._lease.add(*new)
             self._held.update(new)
-
-
-class _Fetching(Silent):
-    """What a pull tells, as events."""
-
-    def __init__(self, listen: Listener) -> None:
-        self._listen = listen
-        self._sizes: dict[str, int] = {}
-
-    def note(self, text: str) -> None:
-        self._listen({"kind": "say", "text": text})
-
-    def begin(self, digest: str, size: int, kind: str) -> None:
-        self._sizes[digest] = size
-
-    def update(self, digest: str, received: int) -> None:
-        total = self._sizes.get(digest)
-        self._listen({"kind": "bytes", "id": 0, "what": digest, "done": received, "total": total})
 
 
 def _row(source: LayerSource) -> tuple[str, str, str, int]:

@@ -275,6 +275,8 @@ class Supervisor:
             if uses := self.options.get("secrets"):
                 self._confide(uses, spec)
             surroundings.link_mtab(root, self._owner)
+            if self.options.get("pretend_ids"):
+                surroundings.keep_apt_root(root, self.bundle_fd, spec)
             if self.options["tz"]:
                 self._set_zone(root)
         finally:

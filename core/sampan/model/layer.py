@@ -40,3 +40,8 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
 def layer_key(chain_id: str) -> str:
     """The name of a layer's directory and record: 96 bits of its chain id."""
     return chain_id.partition(":")[2][:KEY_DIGITS]
+
+
+def layer_keys(diff_ids: Sequence[str]) -> list[str]:
+    """The keys of a chain, bottom first."""
+    return [layer_key(chain_id) for chain_id in chain_ids(diff_ids)]

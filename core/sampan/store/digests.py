@@ -26,6 +26,7 @@ _KEY_SIZE, _ROW = 40, 72
 _ROWS = 500_000  # 36 MB; beyond, those that were used last are kept
 _SETTLED = 2 * 10**9  # ns after which a change would show
 _CHUNK = 1 << 20
+_FEW = 32
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -34,34 +35,28 @@ class FileDigests:
 
     def __init__(self, root_fd: int) -> None:
         self._root_fd = root_fd
-        self._known: dict[bytes, bytes] = {}
+        self._rows: bytes | None = None  # of the file, read when the first is asked for
+        self._known: dict[bytes, bytes] | None = None  # the same, once many are asked for
+        self._new = False
         self._used: dict[bytes, bytes] = {}
         self.read = 0  # bytes that had to be read
 
     def __enter__(self) -> Self:
-        try:
-            data = files.read(self._root_fd, f"{_DIRECTORY}/{NAME}", _ROWS * _ROW)
-        except FileNotFoundError:
-            data = b""
-        whole = len(data) - len(data) % _ROW
-        self._known = {
-            data[at : at + _KEY_SIZE]: data[at + _KEY_SIZE : at + _ROW]
-            for at in range(0, whole, _ROW)
-        }
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if any(key not in self._known for key in self._used):
-            rows = {**self._known, **self._used}
-            for key in self._used:  # the order is that of the last use
-                rows[key] = rows.pop(key)
+        if self._new:
+            rows = dict(_table(self._load()))
+            for key, digest in self._used.items():  # the order is that of the last use
+                rows.pop(key, None)
+                rows[key] = digest
             kept = list(rows.items())[-_ROWS:]
             self._write(b"".join(key + digest for key, digest in kept))
 
     def of(self, dir_fd: int, name: str | bytes, status: os.stat_result) -> bytes:
         """The SHA-256 (32 bytes) of a regular file whose status was just looked up."""
         key = _key(status)
-        found = self._known.get(key)
+        found = self._used.get(key) or self._find(key)
         if found is None:
             fd = os.open(name, _FILE, dir_fd=dir_fd)
             try:
@@ -70,8 +65,30 @@ class FileDigests:
                 os.close(fd)
             if _key(after) != key or time.time_ns() - after.st_ctime_ns < _SETTLED:
                 return found
+            self._new = True
         self._used[key] = found
         return found
+
+    def _load(self) -> bytes:
+        if self._rows is None:
+            try:
+                data = files.read(self._root_fd, f"{_DIRECTORY}/{NAME}", _ROWS * _ROW)
+            except FileNotFoundError:
+                data = b""
+            self._rows = data[: len(data) - len(data) % _ROW]
+        return self._rows
+
+    def _find(self, key: bytes) -> bytes | None:
+        """A few are looked for in the bytes: a table of all takes longer to make."""
+        if self._known is None and len(self._used) < _FEW:
+            rows = self._load()
+            at = rows.find(key)
+            while at >= 0 and at % _ROW:
+                at = rows.find(key, at + 1)
+            return rows[at + _KEY_SIZE : at + _ROW] if at >= 0 else None
+        if self._known is None:
+            self._known = _table(self._load())
+        return self._known.get(key)
 
     def _hash(self, fd: int) -> bytes:
         digest = hashlib.sha256()
@@ -89,6 +106,13 @@ class FileDigests:
                 os.close(directory)
         except OSError:
             pass  # a full disk: it is read again next time
+
+
+def _table(rows: bytes) -> dict[bytes, bytes]:
+    return {
+        rows[at : at + _KEY_SIZE]: rows[at + _KEY_SIZE : at + _ROW]
+        for at in range(0, len(rows), _ROW)
+    }
 
 
 def _key(status: os.stat_result) -> bytes:

@@ -15,8 +15,7 @@ import time
 
 from sampan import files
 from sampan.model import platform as platforms
-from sampan_build.dockerfile import check as checks
-from sampan_build.dockerfile import contexts, options, rules, squash
+from sampan_build.dockerfile import contexts, options
 from sampan_build.dockerfile.parser import parse
 from sampan_build.dockerfile.plan import Planner
 from sampan_build.dockerfile.schedule import Scheduler
@@ -67,6 +66,9 @@ class DockerfileBuilder:
 
     def check(self, request: BuildRequest, host: BuildHost) -> Collection[Mapping[str, Any]]:
         """The findings of `build --check`; source is the whole text."""
+        from sampan_build.dockerfile import check as checks
+        from sampan_build.dockerfile import rules
+
         given = options.read(request.options)
         with _Work(self._root_fd) as work_fd:
             found = _contexts(request, work_fd, host)
@@ -171,6 +173,8 @@ def _commit(work: Work, made: Made, request: BuildRequest, given: Options, host:
     created = _history(work, made, given)
     layers: Layers = made.layers
     if given.squash:
+        from sampan_build.dockerfile import squash
+
         new = sum(there for _, there in made.outcomes)
         base = layers[: len(layers) - new] if given.squash == "new" else ()
         layers = squash.squash(host, base, layers)

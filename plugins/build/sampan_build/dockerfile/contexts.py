@@ -135,7 +135,7 @@ class _Opener:
             return _opened(word, what), True
         found = remote.git_reference(word) or remote.github_context(word)
         if found is not None:
-            root, _ = git.clone(found, self._work)
+            root = git.clone(found, self._work)
             return self._inside(root, found.subdir, what), False
         if remote.is_url(word):
             return self._behind(word, may_be_file), False

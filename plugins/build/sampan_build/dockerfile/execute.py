@@ -135,6 +135,7 @@ class StageMaker:
             )
         gathered = step.gathered
         assert gathered is not None
+        transfer.fetch(gathered)
         chains = [() if step.alone else made.layers, *map(self._layers, step.sources)]
         return self.host.tree(
             chains,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -118,14 +117,23 @@ def _switch(key: str, value: str) -> bool:
     raise UsageError(f'invalid {key} value: "{value}"', "", "true or false")
 
 
-def download(url: str, work_fd: int, checksum: str = "") -> Response:
-    """The file behind a URL, in a directory of its own: for its owner alone, with the time that the server tells."""
+def file_name(url: str) -> str:
+    """What the file behind a URL is called where nothing else is said."""
+    name = unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2]
+    return name if name not in ("", ".", "..") and "\0" not in name else UNNAMED
+
+
+def check_digest(checksum: str) -> None:
+    """Refuse what is no checksum of a file."""
     if checksum and not _SHA256.fullmatch(checksum):
         raise UsageError(
             f"invalid checksum {checksum[:80]}", "", "sha256: and 64 hexadecimal digits"
         )
-    name = unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2]
-    name = name if name not in ("", ".", "..") and "\0" not in name else UNNAMED
+
+
+def download(url: str, work_fd: int, checksum: str = "") -> Response:
+    """The file behind a URL, in a directory of its own: for its owner alone, with the time that the server tells."""
+    name = file_name(url)
     directory = files.open_directory(files.temporary_name(), dir_fd=work_fd, create=True)
     fd = os.open(encode(name), _NEW, 0o600, dir_fd=directory)
     try:
@@ -165,6 +173,8 @@ def _save(url: str, fd: int) -> tuple[str, int]:
 
 def _moment(text: str) -> int:
     """The time of a header in nanoseconds, 0 if it tells none."""
+    from email.utils import parsedate_to_datetime
+
     try:
         return int(parsedate_to_datetime(text).timestamp()) * 10**9
     except (ValueError, TypeError, OverflowError):

@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import time
-from multiprocessing.connection import Connection, Pipe
 
 from sampan.errors import SampanError, from_report, to_report
 from sampan.linux import processes
@@ -20,6 +19,7 @@ from sampan_build.dockerfile.source import DockerfileError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from multiprocessing.connection import Connection
     from typing import Any, NoReturn
 
     from sampan.drivers import BuildHost, Layers
@@ -130,6 +130,8 @@ class Scheduler:
                 self._finish(index, made)
 
     def _fork(self, index: int, work: Work, made: Made) -> None:
+        from multiprocessing.connection import Pipe
+
         ours, theirs = Pipe()
         pid = os.fork()
         if pid == 0:
