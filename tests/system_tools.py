@@ -65,7 +65,7 @@ class Sampan:
     def leftovers(self) -> list[str]:
         """What a store without containers should not hold."""
         found: list[str] = []
-        for directory in ("containers", "names", "ingest", "leases", "building", "build/locks"):
+        for directory in ("containers", "names", "ingest", "leases"):
             path = self.root / directory
             if path.exists():
                 found += [f"{directory}/{p.name}" for p in path.iterdir() if p.name != ".lock"]

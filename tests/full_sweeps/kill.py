@@ -95,6 +95,8 @@ def run(machine: Machine, verb: str, size: int) -> tuple[int, list[str]]:
         if setup in (_context, _built):
             machine.text("build", "-q", "-t", "made", f"{machine.base}/context")
             machine.text("builder", "prune", "-af")
+            for place in ("building", "build/locks"):
+                assert not os.listdir(machine.sampan.root / place), (point, place)
         machine.clean(point)
         left = set(os.listdir(machine.base)) - {
             "root",
