@@ -41,7 +41,7 @@ def context(tmp_path: Path) -> Path:
     (tree / "var/lib/owned").mkdir(parents=True)
     (tmp_path / "context").mkdir()
     made = tmp_path / "context" / "owned.deb"
-    words = ["dpkg-deb", "--root-owner-group", "-b", tree, made]
+    words = ["dpkg-deb", "--root-owner-group", "-b", str(tree), str(made)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     return tmp_path / "context"
 
