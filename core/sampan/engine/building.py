@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Digests,
         Layers,
         LayerTar,
+        Notes,
         Output,
     )
     from sampan.engine import Engine
@@ -194,17 +195,23 @@ class Host:
             made = pack.onto(engine, self._lease, sources, reading.read, self._say)
         return self._held(below, made)
 
-    def look(self, chains: Sequence[Layers], produce: Callable[[Sequence[int]], bytes]) -> bytes:
+    def look(
+        self,
+        chains: Sequence[Layers],
+        produce: Callable[[Sequence[int], Sequence[Notes]], bytes],
+    ) -> bytes:
         from sampan.engine import build_mounts, mounted
+        from sampan.store.truth import Truth
 
-        wanted = [
-            build_mounts.snapshot_of(self._engine, chain) if chain else None for chain in chains
-        ]
+        engine = self._engine
+        keys = [layer_keys([layer.diff_id for layer in chain]) for chain in chains]
+        wanted = [build_mounts.snapshot_of(engine, chain) if chain else None for chain in chains]
 
         def inside(roots: list[int], out: int) -> None:
-            files.write_all(out, produce(roots))
+            truths = [Truth(engine.layers.truth(one), engine.idmap.single) for one in keys]
+            files.write_all(out, produce(roots, truths))
 
-        with mounted.snapshots(self._engine, wanted, inside) as reading:
+        with mounted.snapshots(engine, wanted, inside) as reading:
             return b"".join(iter(reading.read, b""))
 
     def layer(self, write: Callable[[int], None]) -> Layer:
