@@ -99,7 +99,8 @@ def _init(
 
 def _asks(spec: dict[str, Any]) -> bool:
     """Whether the seccomp filter asks about some calls."""
-    rows: list[dict[str, Any]] = (spec["linux"].get("seccomp") or {}).get("syscalls") or []
+    profile: dict[str, Any] = spec["linux"].get("seccomp") or {}
+    rows: list[dict[str, Any]] = profile.get("syscalls") or []
     return any(row["action"] == "SCMP_ACT_NOTIFY" for row in rows)
 
 
