@@ -1,4 +1,4 @@
-"""The build cache as a builder sees it: the store's records, those of --cache-from, and a lease that keeps what is used."""
+"""The build cache as a builder sees it: the store's records, those of --cache-from, and a lease on what is used."""
 
 from __future__ import annotations
 
