@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from sampan.store.digests import FileDigests
 from sampan.store.layertar import LayerTar
+from sampan.store.sidecar import Extra
+from sampan.store.truth import Truth
 from sampan_build.dockerfile import ignore, transfer
 from sampan_build.dockerfile.contexts import Context
 from sampan_build.dockerfile.instructions import read_all
@@ -101,10 +103,11 @@ class Steps:
     def identity(self, text: str, patterns: str = "") -> str:
         return self.gather(text, patterns).identity
 
-    def identity_in(self, text: str) -> bytes:
-        """That of the stage."""
+    def identity_in(self, text: str, **notes: Extra) -> bytes:
+        """That of the stage; notes: what its disk could not hold."""
+        truth = Truth({name.encode(): extra for name, extra in notes.items()}, True)
         with FileDigests(self._store) as digests:
-            return transfer.identity_in(row(text), self._open(self.stage), digests)
+            return transfer.identity_in(row(text), self._open(self.stage), digests, truth)
 
     def run(
         self, text: str, patterns: str = "", workdir: str = "/", *, once: bool = True, **more: Any

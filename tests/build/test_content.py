@@ -43,7 +43,7 @@ def look(root_fd: int, top: Path, patterns: str = "") -> tuple[str, int]:
     try:
         with FileDigests(root_fd) as known:
             for match in Selector(fd, ignore.read(patterns.encode()), None).select("."):
-                content.add_match(total, match, known, metadata=False)
+                content.add_match(total, match, known)
             return total.hexdigest(), known.read
     finally:
         os.close(fd)

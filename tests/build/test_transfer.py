@@ -387,6 +387,14 @@ def test_identity_of_another_stage(steps: Steps) -> None:
     assert steps.gather("COPY --from=s f /").parts is None
     first = steps.identity_in("COPY --from=s f /")
     assert first == steps.identity_in("COPY --from=s f /") != steps.identity_in("COPY --from=s d /")
+    owned = steps.identity_in("COPY --from=s f /", f=Extra("f", 5, 5, 0o644, 0, 0, {}))
+    attributed = steps.identity_in(
+        "COPY --from=s f /", f=Extra("f", 0, 0, 0o644, 0, 0, {b"security.x": b"y"})
+    )
+    device = steps.identity_in("COPY --from=s / /", null=Extra("c", 0, 0, 0o666, 1, 3, {}))
+    assert len({first, owned, attributed, device, steps.identity_in("COPY --from=s / /")}) == 5
+    chown = "COPY --from=s --chown=1 f /"
+    assert steps.identity_in(chown) == steps.identity_in(chown, f=Extra("f", 5, 5, 0o644, 0, 0, {}))
     os.setxattr(steps.stage / "f", "user.x", b"y")
     assert steps.identity_in("COPY --from=s f /") != first, "a capability is one, too"
     with pytest.raises(NotFoundError, match='"/missing" not found'):

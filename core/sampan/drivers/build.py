@@ -181,6 +181,26 @@ class LayerArchive(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """What the disk could not hold of a root, by path."""
+
+    def owned(
+        self, path: bytes, status: os.stat_result, found: tuple[int, int, int]
+    ) -> tuple[int, int, int]:
+        """(mode, uid, gid) in truth, `found` is what the disk says."""
+        ...
+
+    def attributes(
+        self, path: bytes, status: os.stat_result, found: Mapping[bytes, bytes]
+    ) -> Mapping[bytes, bytes]:
+        """The attributes in truth."""
+        ...
+
+    def devices(self, directory: bytes) -> Collection[bytes]:
+        """Names in a directory that are not on the disk."""
+        ...
+
+
 class BuildCache(Protocol):
     """Results of steps by key: 64 hexadecimal digits that stand for all that a result depends on."""
 
@@ -247,8 +267,12 @@ class BuildHost(Protocol):
         """
         ...
 
-    def look(self, chains: Sequence[Layers], produce: Callable[[Sequence[int]], bytes]) -> bytes:
-        """What `produce(roots)` returns, called as for `tree`."""
+    def look(
+        self,
+        chains: Sequence[Layers],
+        produce: Callable[[Sequence[int], Sequence[Notes]], bytes],
+    ) -> bytes:
+        """What `produce(roots, notes)` returns, called as for `tree`."""
         ...
 
     def layer(self, write: Callable[[int], None]) -> Layer:

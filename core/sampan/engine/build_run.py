@@ -12,12 +12,13 @@ import select
 from typing import cast
 
 from sampan import jsontext
-from sampan.drivers import RunMount
+from sampan.drivers import Change, RunMount
 from sampan.engine import (
     archive,
     build_mounts,
     difference,
     mounted,
+    ownership,
     pack,
     remove,
     run,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-    from sampan.drivers import Change, Command, Layers, Output
+    from sampan.drivers import Command, Layers, Output
     from sampan.engine import Engine
     from sampan.engine.create import Created
     from sampan.engine.spawn import Spawned
@@ -125,15 +126,24 @@ class Runner:
         targets = [mount.target for mount in self._command.mounts]
         if engine.idmap.single:
             targets.append(surroundings.APT)
+        directory = engine.containers.open(found.id)
+        rows = ownership.read(directory)
+        os.close(directory)
         report, told = os.pipe()
 
         def produce(root: int, out: int) -> None:
             changes = list(driver.changes(storage["key"], storage["chain"]))
             own = without_stubs(changes, [*difference.PLACES, *_resolved(root, targets)])
+            given = ownership.by_path(root, rows, own)
+            told_of = {change.path for change in own}
+            own += [Change("C", path) for path in given if path not in told_of]
+            own.sort(key=lambda change: change.path)
             if own:
-                writer = archive.write_changes(engine, found, root, own, out, latest=self._latest)
+                writer = archive.write_changes(
+                    engine, found, root, own, out, latest=self._latest, given=given
+                )
                 left_out = {change.path for change in changes} - {change.path for change in own}
-                exact = not (writer.sockets or writer.refused or writer.unsteady)
+                exact = not given and not (writer.sockets or writer.refused or writer.unsteady)
                 exact = exact and not engine.layers.truth(storage["chain"])
                 facts = [
                     exact,

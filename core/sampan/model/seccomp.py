@@ -109,7 +109,8 @@ def resolve(
 
 
 def pretending(resolved: dict[str, Any]) -> dict[str, Any]:
-    """The same, but that calls which need further ids are answered with success, and do nothing.
+    """The same, but that calls which need further ids are answered with success, and do nothing; of new owners
+    of files the container's monitor is told, which remembers them.
 
     With one id they could only fail, and package managers give up; Charliecloud's `--force=seccomp` is the model.
     What a program gives up by such a call it has never had more of: it is the user, whatever it calls itself.
@@ -118,7 +119,10 @@ def pretending(resolved: dict[str, Any]) -> dict[str, Any]:
         {**row, "names": [name for name in row["names"] if name not in IDS]}
         for row in resolved["syscalls"]
     ]
-    rows.append({"names": list(IDS), "action": "SCMP_ACT_ERRNO", "errnoRet": 0})
+    asked = [name for name in IDS if "chown" in name]
+    rows.append({"names": asked, "action": "SCMP_ACT_NOTIFY"})
+    rest = [name for name in IDS if name not in asked]
+    rows.append({"names": rest, "action": "SCMP_ACT_ERRNO", "errnoRet": 0})
     return {**resolved, "syscalls": rows}
 
 

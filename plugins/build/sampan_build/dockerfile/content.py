@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import stat
 
-from sampan_build.dockerfile.selection import KINDS, Batch, Item, Match
+from sampan_build.dockerfile.selection import KINDS, Item, Match
 from sampan_build.dockerfile.tree import FILE, LINK, encode, join, open_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from sampan.drivers.build import Digests
+    from sampan.drivers.build import Digests, Notes
 
     class Hash(Protocol):
         def update(self, data: bytes, /) -> object: ...
@@ -27,28 +27,32 @@ _NOT_KEPT = "user.overlay.", "user.fuseoverlayfs."
 
 
 def add_match(
-    total: Hash, match: Match, digests: Digests, *, metadata: bool, owners: bool = False
+    total: Hash,
+    match: Match,
+    digests: Digests,
+    notes: Notes | None = None,
+    *,
+    owners: bool = False,
 ) -> None:
-    """Feed all that counts of a match to the hash.  metadata: of a stage, where attributes count."""
-    reader = _Reader(match.root, digests, metadata, owners)
+    """Feed all that counts of a match to the hash.  notes: those of a stage or an image, whose attributes count."""
+    reader = _Reader(match.root, digests, notes, owners)
     total.update(b"%b\0" % encode("" if match.is_directory else match.name))
     if not match.is_directory:
         head, _, name = match.path.rpartition("/")
         total.update(reader.lines(head, [Item(name, match.status)], named=False))
         return
     for batch in match.batches:
-        total.update(_title(batch))
-        total.update(reader.lines(join(match.path, batch.path), batch.items))
-
-
-def _title(batch: Batch) -> bytes:
-    return b"%d:%b\0" % (len(batch.items), encode(batch.path))
+        directory = join(match.path, batch.path)
+        total.update(b"%d:%b\0" % (len(batch.items), encode(batch.path)))
+        total.update(reader.lines(directory, batch.items))
+        if notes is not None:
+            total.update(b"/".join(sorted(notes.devices(encode(directory)))))
 
 
 class _Reader:
-    def __init__(self, root: int, digests: Digests, metadata: bool, owners: bool) -> None:
+    def __init__(self, root: int, digests: Digests, notes: Notes | None, owners: bool) -> None:
         self._root, self._digest = root, digests.of
-        self._metadata, self._owners = metadata, owners
+        self._notes, self._owners = notes, owners
 
     def lines(self, directory: str, items: list[Item], *, named: bool = True) -> bytes:
         """What counts of things in one directory."""
@@ -65,31 +69,30 @@ class _Reader:
                     content = self._digest(fd, name, status)
                 elif kind == LINK:
                     content, mode = encode(link), 0
-                lines.append(
-                    b"%b%b\0%o %d:%b\n"
-                    % (
-                        b"+" if on_way else b"",
-                        encode(name) if named else b"",
-                        mode,
-                        len(content),
-                        content,
-                    )
-                )
-                if self._metadata:
-                    lines.append(self._more(fd, name, status, kind))
+                way, shown = b"+" if on_way else b"", encode(name) if named else b""
+                lines.append(b"%b%b\0%o %d:%b\n" % (way, shown, mode, len(content), content))
+                if self._notes is not None:
+                    lines.append(self._more(self._notes, fd, directory, name, status))
         finally:
             os.close(fd)
         return b"".join(lines)
 
-    def _more(self, fd: int, name: str, status: os.stat_result, kind: str) -> bytes:
-        line = b"%d %d " % (status.st_uid, status.st_gid) if self._owners else b""
-        if kind in ("c", "b"):
-            line += b"%d " % status.st_rdev
-        if kind == LINK:
+    def _more(
+        self, notes: Notes, fd: int, directory: str, name: str, status: os.stat_result
+    ) -> bytes:
+        path = encode(join(directory, name))
+        owned = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+        mode, uid, gid = notes.owned(path, status, owned)
+        line = b"%o %d %d" % ((mode, uid, gid) if self._owners else (mode, 0, 0))
+        line += b" %d" % status.st_rdev
+        if stat.S_ISLNK(status.st_mode):
             return line
-        path = f"/proc/self/fd/{fd}/{name}"
-        for key in sorted(os.listxattr(path, follow_symlinks=False)):
-            if key.startswith(ATTRIBUTES) and not key.startswith(_NOT_KEPT):
-                value = os.getxattr(path, key, follow_symlinks=False)
-                line += b"%b %d:%b" % (os.fsencode(key), len(value), value)
+        place = f"/proc/self/fd/{fd}/{name}"
+        found = {
+            os.fsencode(key): os.getxattr(place, key, follow_symlinks=False)
+            for key in os.listxattr(place, follow_symlinks=False)
+            if key.startswith(ATTRIBUTES) and not key.startswith(_NOT_KEPT)
+        }
+        for key, value in sorted(notes.attributes(path, status, found).items()):
+            line += b" %b %d:%b" % (key, len(value), value)
         return line

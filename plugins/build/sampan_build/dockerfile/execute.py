@@ -115,7 +115,8 @@ class StageMaker:
             row = step.row
             with self.host.digests() as digests:
                 found = self.host.look(
-                    (layers,), lambda roots: transfer.identity_in(row, roots[0], digests)
+                    (layers,),
+                    lambda roots, notes: transfer.identity_in(row, roots[0], digests, notes[0]),
                 )
             return found.hex()
         return [layer.diff_id for layer in layers]

@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sampan.drivers.build import Digests, LayerTar
+    from sampan.drivers.build import Digests, LayerTar, Notes
     from sampan_build.dockerfile.contexts import Context
     from sampan_build.dockerfile.git import Git
 
@@ -81,7 +81,7 @@ def gather(
     for part in parts:
         total.update(b"unpacked %d %b\n" % (part.unpack, encode(part.words)))
         for match in part.matches if not part.words else ():
-            add_match(total, match, digests, metadata=False)
+            add_match(total, match, digests)
     return Gathered(total.hexdigest(), parts)
 
 
@@ -92,11 +92,11 @@ def fetch(gathered: Gathered) -> None:
             part.matches, part.fetch = part.fetch(), None
 
 
-def identity_in(row: v.Copy | v.Add, root_fd: int, digests: Digests) -> bytes:
+def identity_in(row: v.Copy | v.Add, root_fd: int, digests: Digests, notes: Notes) -> bytes:
     """What stands for all that a step takes from another stage or an image, whose root this is (32 bytes)."""
     total = hashlib.sha256()
     for match in _elsewhere(row, root_fd).matches:
-        add_match(total, match, digests, metadata=True, owners=not row.chown)
+        add_match(total, match, digests, notes, owners=not row.chown)
     return total.digest()
 
 
