@@ -118,17 +118,23 @@ def test_who_waits_long_is_shown(shown: Make, monkeypatch: pytest.MonkeyPatch) -
     assert one.text() == "#1 a\n#1 ...\n\n#2 b\n#2 0.000 b1\n#2 0.000 b2\n"
 
 
-def test_bytes(shown: Make) -> None:
+def test_bytes(shown: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = shown("plain")
     event = {"kind": "bytes", "id": 0, "what": "sha256:ab", "total": 1000000}
-    for done in (0, 1000, 2000, 600000, 1000000):
+    for done in (0, 300000):
         one.display({**event, "done": done})
-    one.step(1, "RUN x", "started", "done")
+    monkeypatch.setattr(build_progress, "INTERVAL", 0.0)
+    for done in (301000, 600000, 610000, 1000000):
+        one.display({**event, "done": done})
+    one.step(0, "RUN x", "started", "done")
     one.display.close()
     assert one.text() == (
-        "#1 [internal] load images\n#1 sha256:ab 0B / 1MB\n#1 sha256:ab 600kB / 1MB\n"
-        "#1 sha256:ab 1MB / 1MB done\n#1 DONE 0.0s\n\n#2 RUN x\n#2 DONE 0.0s\n"
-    ), "less than a twentieth is no news"
+        "#1 [internal] load images\n#1 sha256:ab 0B / 1MB\n#1 sha256:ab 301kB / 1MB\n"
+        "#1 sha256:ab 600kB / 1MB\n#1 sha256:ab 1MB / 1MB done\n#1 DONE 0.0s\n\n#2 RUN x\n#2 DONE 0.0s\n"
+    ), "not too often, and less than a twentieth is no news"
+    one.step(3, "RUN y", "started")
+    one.display({**event, "id": 3, "done": 1000000})
+    assert one.text().endswith("\n#3 RUN y\n#3 sha256:ab 1MB / 1MB done\n")
 
 
 def test_warnings_and_notes(shown: Make) -> None:

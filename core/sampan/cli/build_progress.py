@@ -27,7 +27,8 @@ LOADING = "loading"
 LINE = 64 << 10  # bytes; a longer line is shown in parts
 PATIENCE = 5.0  # seconds that a step's words wait for another step
 TAIL = 10  # lines that plain text shows again
-_PROGRESS = 0.05  # of a download, between two lines
+INTERVAL = 0.5  # seconds between two lines about a download
+_PROGRESS = 0.05  # of a download, between two lines that are no 5 seconds apart
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _RESET = "\x1b[0m"
@@ -172,8 +173,8 @@ class Display:
 
     def said(self, text: str) -> None: ...
 
-    def _step_of(self, event: Mapping[str, Any]) -> Step:
-        number = event["id"]
+    def _step_of(self, event: Mapping[str, Any], number: object = None) -> Step:
+        number = event["id"] if number is None else number
         if number not in self.steps:
             self.steps[number] = Step(len(self.steps) + 1, str(event.get("name") or number))
         return self.steps[number]
@@ -212,8 +213,9 @@ class Display:
             self.printed(step, rows)
 
     def _on_bytes(self, event: Mapping[str, Any]) -> None:
-        step = self._step_of(event)
-        if not step.state:  # of no step that was told of: base images, say
+        # What belongs to no step that was told of is what steps need: base images.
+        step = self._step_of(event, None if event["id"] in self.steps else LOADING)
+        if not step.state:
             step.name, step.state, step.began = "[internal] load images", LOADING, time.monotonic()
         what = str(event["what"])
         amount = step.amounts.setdefault(what, Amount(what))
@@ -254,10 +256,9 @@ class Plain(Display):
         before, done = self._told.get(amount, (0.0, -1))
         now = time.monotonic()
         part = (amount.done - done) / amount.total if amount.total else 0.0
-        if done >= 0 and not amount.ended and part < _PROGRESS and now - before < PATIENCE:
-            return
-        if done == amount.done:
-            return
+        if done >= 0 and not amount.ended:
+            if now - before < (INTERVAL if part >= _PROGRESS else PATIENCE):
+                return
         self._told[amount] = now, amount.done
         words = [escape(amount.what), amount.text()]
         if now - amount.began > 0.01:

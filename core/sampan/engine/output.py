@@ -1,7 +1,7 @@
 """`build -o`: where a built image goes besides the store.
 
 `local` and `tar` are its file system, merged from its layers.  A directory is written as `cp` writes one: by a child
-that has it as its root, so no link in it leads anywhere else.  What is written belongs to the user, so nothing in it
+that has it as its root, so no link in it leads anywhere else.  What is written belongs to the user, so no file in it
 is set-id.  `oci` and `docker` are archives (or a layout), as `save` writes them; `image` gives further names,
 `registry` pushes.
 """
