@@ -256,9 +256,9 @@ class Plain(Display):
         before, done = self._told.get(amount, (0.0, -1))
         now = time.monotonic()
         part = (amount.done - done) / amount.total if amount.total else 0.0
-        if done >= 0 and not amount.ended:
-            if now - before < (INTERVAL if part >= _PROGRESS else PATIENCE):
-                return
+        patience = INTERVAL if part >= _PROGRESS else PATIENCE
+        if done >= 0 and not amount.ended and now - before < patience:
+            return
         self._told[amount] = now, amount.done
         words = [escape(amount.what), amount.text()]
         if now - amount.began > 0.01:
