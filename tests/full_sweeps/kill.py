@@ -32,6 +32,25 @@ def _saved(machine: Machine) -> None:
     machine.text("rmi", "-f", BUSYBOX)
 
 
+def _context(machine: Machine) -> None:
+    """A Dockerfile, none of whose steps is known."""
+    machine("rmi", "-f", "made")
+    machine.text("builder", "prune", "-af")
+    context = machine.base / "context"
+    context.mkdir(exist_ok=True)
+    (context / "file").write_text("words")
+    steps = f"FROM {BUSYBOX}\nRUN --mount=type=cache,target=/c echo a > /c/a; cp /c/a /a\nCOPY file /b\n"
+    (context / "Dockerfile").write_text(steps)
+    context.chmod(0o755)
+
+
+def _built(machine: Machine) -> None:
+    _context(machine)
+    machine.text("build", "-q", f"{machine.base}/context")
+    machine.text("rmi", "-af")
+    machine.text("pull", "-q", BUSYBOX)
+
+
 VERBS: dict[str, tuple[Setup, tuple[str, ...]]] = {
     "pull": (_no_image, ("pull", "-q", BUSYBOX)),
     "create": (_nothing, ("create", "--name", "prize", BUSYBOX, "true")),
@@ -45,6 +64,8 @@ VERBS: dict[str, tuple[Setup, tuple[str, ...]]] = {
     "rmi": (_nothing, ("rmi", BUSYBOX)),
     "save": (_nothing, ("save", "-q", "-o", "{base}/out.tar", BUSYBOX)),
     "load": (_saved, ("load", "-q", "-i", "{base}/in.tar")),
+    "build": (_context, ("build", "-q", "-t", "made", "{base}/context")),
+    "builder prune": (_built, ("builder", "prune", "-af")),
 }
 
 
@@ -71,8 +92,20 @@ def run(machine: Machine, verb: str, size: int) -> tuple[int, list[str]]:
         machine.recover(point)
         if machine("pull", "-q", BUSYBOX).returncode:
             raise AssertionError(f"{point}: pull fails")
+        if setup in (_context, _built):
+            machine.text("build", "-q", "-t", "made", f"{machine.base}/context")
+            machine.text("builder", "prune", "-af")
+            for place in ("building", "build/locks"):
+                assert not os.listdir(machine.sampan.root / place), (point, place)
         machine.clean(point)
-        left = set(os.listdir(machine.base)) - {"root", "run", "trace", "in.tar", "out.tar"}
+        left = set(os.listdir(machine.base)) - {
+            "root",
+            "run",
+            "trace",
+            "in.tar",
+            "out.tar",
+            "context",
+        }
         assert not left, f"{point}: {left}"
 
     points = spread(counts, size)

@@ -193,11 +193,12 @@ def test_one_makes_a_key_and_others_are_told_who(tmp_path: Path) -> None:
 
 
 def test_a_killed_maker_frees_its_key(tmp_path: Path) -> None:
-    first = maker(tmp_path)
-    assert line(first) == "mine"
+    first, other = maker(tmp_path), maker(tmp_path, B)
+    assert line(first) == line(other) == "mine"
     second = maker(tmp_path)
-    first.kill()
-    first.wait()
+    for process in (first, other):
+        process.kill()
+        process.wait()
     assert line(second) == "mine"
     second.communicate()
     assert os.listdir(tmp_path / "build/locks") == []

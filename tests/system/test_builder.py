@@ -59,9 +59,7 @@ def test_the_cache_outlives_images(own: Sampan, tmp_path: Path) -> None:
     size, free = cache(own)
     assert size == free > 9 * MIB, "the base image's layers, too"
     again = build(own, context, text, "-t", "made")
-    assert again.count(b"CACHED") == 3 and again.count(b"DONE") == 1, (
-        "but for the base image's pull"
-    )
+    assert again.count(b"CACHED") == 3 and b"(2 of 2 steps from the cache)" in again
     assert own.text("run", "--rm", "made", "cat", "/two") == "two"
     assert cache(own) == (0, 0)
 
@@ -124,7 +122,7 @@ def test_what_stays_below_a_limit_is_what_was_used_last(own: Sampan, tmp_path: P
         "what others build on goes last"
     )
     again = build(own, context, chain, "-o", "type=cacheonly")
-    assert again.count(b"CACHED") == 2 and again.count(b" DONE ") == 1
+    assert again.count(b"CACHED") == 2 and b"(1 of 2 steps from the cache)" in again
 
 
 def test_filters(own: Sampan, tmp_path: Path) -> None:

@@ -85,7 +85,6 @@ def _build(engine: Engine, values: dict[str, Any], made: BuildRequest) -> Image:
     try:
         image: Image = building.build(engine, values["builder"], made, shown)
         failed = False
-        shown.committed(values["tag"][0] if values["tag"] else "")
         return image
     finally:
         shown.close(failed=failed)

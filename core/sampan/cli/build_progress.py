@@ -172,9 +172,6 @@ class Display:
 
     def said(self, text: str) -> None: ...
 
-    def committed(self, name: str) -> None:
-        """The image is there; name: as it was asked for."""
-
     def _step_of(self, event: Mapping[str, Any]) -> Step:
         number = event["id"]
         if number not in self.steps:
@@ -284,10 +281,6 @@ class Plain(Display):
 
     def said(self, text: str) -> None:
         self.write(f"{text}\n")
-
-    def committed(self, name: str) -> None:
-        """podman's word for it, for which scripts look."""
-        self.write(f"COMMIT {escape(name)}".rstrip() + "\n")
 
     def fail(self, step: Step) -> None:
         self._again(step, list(step.kept)[-TAIL:])

@@ -224,6 +224,7 @@ def build(
         **words.secrets(values["secret"]),
         **words.health(values),
         "resources": places["resources"],
+        "pretend_ids": False,
         "cgroups": places["cgroups"],
         "cgroup_parent": places["cgroup_parent"],
     }

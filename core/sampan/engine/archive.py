@@ -13,7 +13,7 @@ from sampan.store.truth import Truth, inside_owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sampan.drivers import Change
     from sampan.engine import Engine
@@ -44,13 +44,16 @@ def write_changes(
     *,
     squash: bool = False,
     latest: int | None = None,
+    given: Mapping[bytes, tuple[int, int]] | None = None,
 ) -> TarWriter:
     """In a child that has the container's root: the layer of the changes, or of everything.
 
     latest: no time in it is later (seconds); None is what SOURCE_DATE_EPOCH says.
     """
     with open(out, "wb", buffering=BUFFER, closefd=False) as file:
-        writer = _writer(engine, container, changes, file.write, layer=True, latest=latest)
+        writer = _writer(
+            engine, container, changes, file.write, layer=True, latest=latest, given=given
+        )
         if squash:
             writer.root(root)
             writer.tree(root)
@@ -103,6 +106,7 @@ def _writer(
     *,
     layer: bool,
     latest: int | None = None,
+    given: Mapping[bytes, tuple[int, int]] | None = None,
 ) -> TarWriter:
     storage = container.record["storage"]
     driver = engine.driver("storage", storage["driver"])
@@ -113,7 +117,7 @@ def _writer(
     return TarWriter(
         write,
         (pack.source_date_epoch() if latest is None else latest) if layer else None,
-        truth=Truth(notes, engine.idmap.single, changes),
+        truth=Truth(notes, engine.idmap.single, changes, given),
         owners=inside_owners(mapping) if mapping else None,
         layer=layer,
     )

@@ -12,8 +12,19 @@ import select
 from typing import cast
 
 from sampan import jsontext
-from sampan.drivers import RunMount
-from sampan.engine import archive, build_mounts, difference, mounted, pack, remove, run, spawn
+from sampan.drivers import Change, RunMount
+from sampan.engine import (
+    archive,
+    build_mounts,
+    difference,
+    mounted,
+    ownership,
+    pack,
+    remove,
+    run,
+    spawn,
+    surroundings,
+)
 from sampan.engine.create import Builder, create
 from sampan.errors import SampanError
 from sampan.linux import paths, processes
@@ -25,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-    from sampan.drivers import Change, Command, Layers, Output
+    from sampan.drivers import Command, Layers, Output
     from sampan.engine import Engine
     from sampan.engine.create import Created
     from sampan.engine.spawn import Spawned
@@ -65,6 +76,8 @@ class Runner:
         try:
             run.prepare(engine, spawned)
             chosen = sandbox_options(engine, self._command)
+            if engine.idmap.single:
+                chosen["pretend_ids"] = True
             process = [os.getpid(), processes.start_time(os.getpid()) or 0]
             builder = Builder(process, _confide(chosen, self._command))
             with contextlib.ExitStack() as held:
@@ -111,15 +124,26 @@ class Runner:
         storage = found.record["storage"]
         driver = engine.driver("storage", storage["driver"])
         targets = [mount.target for mount in self._command.mounts]
+        if engine.idmap.single:
+            targets.append(surroundings.APT)
+        directory = engine.containers.open(found.id)
+        rows = ownership.read(directory)
+        os.close(directory)
         report, told = os.pipe()
 
         def produce(root: int, out: int) -> None:
             changes = list(driver.changes(storage["key"], storage["chain"]))
             own = without_stubs(changes, [*difference.PLACES, *_resolved(root, targets)])
+            given = ownership.by_path(root, rows, own)
+            told_of = {change.path for change in own}
+            own += [Change("C", path) for path in given if path not in told_of]
+            own.sort(key=lambda change: change.path)
             if own:
-                writer = archive.write_changes(engine, found, root, own, out, latest=self._latest)
+                writer = archive.write_changes(
+                    engine, found, root, own, out, latest=self._latest, given=given
+                )
                 left_out = {change.path for change in changes} - {change.path for change in own}
-                exact = not (writer.sockets or writer.refused or writer.unsteady)
+                exact = not given and not (writer.sockets or writer.refused or writer.unsteady)
                 exact = exact and not engine.layers.truth(storage["chain"])
                 facts = [
                     exact,
@@ -291,6 +315,7 @@ def sandbox_options(engine: Engine, command: Command) -> RunOptions:
         "restart": "no",
         "restart_max": 0,
         "resources": {},
+        "pretend_ids": False,
         "cgroups": "enabled",
         "cgroup_parent": "",
         **command.options,  # type: ignore[typeddict-item]

@@ -7,13 +7,13 @@ import os
 import time
 
 from sampan import files
-from sampan.drivers import BaseImage, BuildRequest, Cached, Layer
+from sampan.drivers import BaseImage, BuildRequest, Layer
 from sampan.engine import pack
+from sampan.engine.build_cache import Cache
 from sampan.errors import CorruptError, NotFoundError, SampanError, UnsupportedError
 from sampan.linux import userns
 from sampan.model.layer import layer_keys
 from sampan.registry.access import Access
-from sampan.store.buildcache import BuildCache as Records
 from sampan.store.layers import LayerSource
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sampan.drivers import (
         BuildCache,
         Builder,
+        Cached,
         Checker,
         Command,
         Digests,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     )
     from sampan.engine import Engine
     from sampan.engine.build_pull import Fetching
-    from sampan.engine.sharedcache import Importer
     from sampan.store.images import Image
     from sampan.store.leases import Lease
 
@@ -302,45 +302,6 @@ class Host:
         layer = Layer(*_row(made))
         self._cache.hold((*below, layer))
         return layer
-
-
-class Cache:
-    """A `sampan.drivers.BuildCache` over the store's records."""
-
-    def __init__(self, engine: Engine, lease: Lease) -> None:
-        self._engine, self._lease = engine, lease
-        self._records = Records(engine.root_fd)
-        self._held: set[str] = set()
-        self.shared: list[Importer] = []  # of --cache-from
-
-    def get(self, key: str) -> Cached | None:
-        record = self._records.get(key, self._lease)
-        return Cached(record.layers, record.about) if record else self._fetched(key)
-
-    def _fetched(self, key: str) -> Cached | None:
-        for one in self.shared:
-            if found := one.get(key):
-                self.hold(found.layers)
-                self.put(key, *found)
-                return found
-        return None
-
-    def put(self, key: str, layers: Layers, about: Mapping[str, Any]) -> None:
-        self._records.put(key, layers, about)
-
-    def flight(
-        self, key: str, waiting: Callable[[str], object]
-    ) -> contextlib.AbstractContextManager[None]:
-        return self._records.flight(key, waiting)
-
-    def hold(self, layers: Layers) -> None:
-        """Keep the blobs and the unpacked layers of a chain until the build ends."""
-        wanted = [layer.digest for layer in layers]
-        wanted += [f"layer:{key}" for key in layer_keys([layer.diff_id for layer in layers])]
-        new = [name for name in wanted if name not in self._held]
-        if new:
-            self._lease.add(*new)
-            self._held.update(new)
 
 
 def _row(source: LayerSource) -> tuple[str, str, str, int]:

@@ -141,6 +141,10 @@ class Supervisor:
         if self.options["pid"]:  # how what it has left will be known
             self._mount_namespace = processes.namespace(process.pid, "mnt")
         turn = Turn(process, streams, self._master)
+        if process.listener >= 0:
+            from sampan.engine.ownership import Owners
+
+            turn.owners = Owners(process.listener)
         if self.options["timeout"]:
             turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
         return turn
@@ -167,6 +171,8 @@ class Supervisor:
             from sampan.engine import sharing
 
             sharing.end_all(self._mount_namespace, {server.pid for server in self._servers})
+        if turn.owners is not None:
+            turn.owners.close(self.dir_fd)
         turn.streams.drain(DRAIN_SECONDS)
         turn.streams.log.finish()
         self.network.detach(self.record["id"], self._attachment)
@@ -275,6 +281,8 @@ class Supervisor:
             if uses := self.options.get("secrets"):
                 self._confide(uses, spec)
             surroundings.link_mtab(root, self._owner)
+            if self.options.get("pretend_ids"):
+                surroundings.keep_apt_root(root, self.bundle_fd, spec)
             if self.options["tz"]:
                 self._set_zone(root)
         finally:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from sampan.model.mount import MountOperation, Snapshot
 
 
+# apt changes to a user of its own, and looks whether it has become him: with one id it must not try.
+APT = "/etc/apt/apt.conf.d/99one-id"
+APT_SAYS = b'APT::Sandbox::User "root";\n'
+
+
 def mount_snapshot(snapshot: Snapshot, target: int) -> list[Server]:
     """Execute the snapshot's operations; the result is mounted on the directory `target` (a descriptor).
 
@@ -162,6 +167,21 @@ def passwd(
         os.chown("passwd", *owner, dir_fd=etc)
     os.close(etc)
     return content
+
+
+def keep_apt_root(root: int, bundle_fd: int, spec: dict[str, Any]) -> None:
+    """A container that pretends ids tells apt of it, if it has one."""
+    try:
+        os.close(paths.open_in_root(root, os.path.dirname(APT), paths.O_PATH | os.O_DIRECTORY))
+    except OSError:
+        return
+    etc = files.open_directory("etc", dir_fd=bundle_fd)
+    _write(etc, "apt.conf", APT_SAYS)
+    os.close(etc)
+    options = ["bind", "ro", "rprivate", "nosuid", "nodev", "noexec"]
+    spec["mounts"].append(
+        {"destination": APT, "type": "bind", "source": "etc/apt.conf", "options": options}
+    )
 
 
 def check_workdir(root: int, options: RunOptions, spec: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sampan.engine.health import Health
+    from sampan.engine.ownership import Owners
     from sampan.engine.streams import Streams
     from sampan.linux.fuse import Server
     from sampan.model.contract import Process
@@ -27,13 +28,24 @@ if TYPE_CHECKING:
 class Turn:
     """One run of the first process: what must be watched and answered while it lasts."""
 
-    __slots__ = ("deadlines", "error", "health", "late", "master", "pidfd", "process", "streams")
+    __slots__ = (
+        "deadlines",
+        "error",
+        "health",
+        "late",
+        "master",
+        "owners",
+        "pidfd",
+        "process",
+        "streams",
+    )
 
     def __init__(self, process: Process, streams: Streams, master: int) -> None:
         """master: the terminal's, or -1."""
         self.process, self.streams, self.master = process, streams, master
         self.pidfd = process.pidfd if process.pidfd >= 0 else os.pidfd_open(process.pid)
         self.health: Health | None = None
+        self.owners: Owners | None = None  # of a container that pretends ids
         self.deadlines: dict[str, float] = {}  # "timeout", "stop": when it is killed, and why
         self.late = False  # killed by --timeout
         self.error = ""
@@ -74,6 +86,9 @@ class Watch:
                     self._accept()
                 elif fd in self._control:
                     self._command(fd, turn)
+                elif turn.owners is not None and fd == turn.owners.listener:
+                    if events & select.POLLIN:
+                        turn.owners.handle()
                 elif fd in self._servers:
                     server = self._servers.pop(fd)
                     turn.signal(9)  # there is nothing left to read or write
@@ -88,6 +103,8 @@ class Watch:
             poll.register(fd, select.POLLIN)
         for fd, events in turn.streams.interest().items():
             poll.register(fd, events)
+        if turn.owners is not None:
+            poll.register(turn.owners.listener, select.POLLIN)
         if turn.health is not None:
             for fd in turn.health.interest():
                 poll.register(fd, select.POLLIN)

@@ -31,6 +31,8 @@ _ARCH = {  # name: (x86_64, generic: aarch64, riscv64)
     "sethostname": (170, 161),
     "execveat": (322, 281),
     "syncfs": (306, 267),
+    "seccomp": (317, 277),
+    "statx": (332, 291),
 }
 _INDEX = 0 if os.uname().machine == "x86_64" else 1
 NUMBER = {name: numbers[_INDEX] for name, numbers in _ARCH.items()} | {

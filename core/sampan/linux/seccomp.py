@@ -27,6 +27,7 @@ _OPERATORS = {
 _ACTIONS = {
     "SCMP_ACT_ALLOW": 0x7FFF0000,
     "SCMP_ACT_LOG": 0x7FFC0000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
     "SCMP_ACT_KILL": 0,
     "SCMP_ACT_KILL_THREAD": 0,
     "SCMP_ACT_KILL_PROCESS": 0x80000000,
@@ -133,8 +134,14 @@ def _export(library: Any, context: Any) -> bytes:
         os.close(fd)
 
 
-def load_filter(program: bytes) -> None:
-    """Confine this process and what it executes."""
+def load_filter(program: bytes, *, listen: bool = False) -> int:
+    """Confine this process and what it executes.
+
+    listen: returns the descriptor on which somebody answers the calls that the filter asks about; else -1.
+    """
     buffer = ctypes.create_string_buffer(program, len(program))
     header = (ctypes.c_uint64 * 2)(len(program) // 8, ctypes.addressof(buffer))
+    if listen:
+        return libc.call("seccomp", 1, 1 << 3, ctypes.byref(header))
     libc.prctl(libc.PR_SET_SECCOMP, 2, ctypes.addressof(header))
+    return -1

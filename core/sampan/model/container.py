@@ -70,6 +70,7 @@ class RunOptions(TypedDict):
     restart_max: int  # how often on-failure starts again; 0 is without end
     health: NotRequired[dict[str, Any]]  # sampan.engine.health; missing without a check
     resources: dict[str, Any]  # OCI linux.resources that were asked for
+    pretend_ids: bool  # calls that give files or processes other ids do nothing, and succeed
     cgroups: str  # enabled, disabled, no-conmon or split
     cgroup_parent: str
 

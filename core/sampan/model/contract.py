@@ -60,9 +60,13 @@ class Io:
 
 
 class Process:
-    """A created process: it waits for `start`.  pidfd is -1 where the runtime cannot give one."""
+    """A created process: it waits for `start`.  pidfd is -1 where the runtime cannot give one.
 
-    __slots__ = ("pid", "pidfd")
+    listener: once it is started, where the calls are answered that its seccomp filter asks about; -1 without any.
+    """
+
+    __slots__ = ("listener", "pid", "pidfd")
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid, self.pidfd = pid, pidfd
+        self.listener = -1

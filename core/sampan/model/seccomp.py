@@ -25,6 +25,12 @@ _OCI_ARCHITECTURES = {
     "s390x": "SCMP_ARCH_S390X",
 }
 ALLOW = "SCMP_ACT_ALLOW"
+IDS = (
+    "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
+    "setfsgid", "setfsgid32", "setfsuid", "setfsuid32", "setgid", "setgid32", "setgroups", "setgroups32",
+    "setregid", "setregid32", "setresgid", "setresgid32", "setresuid", "setresuid32", "setreuid", "setreuid32",
+    "setuid", "setuid32",
+)  # fmt: skip
 
 
 def default_profile() -> dict[str, Any]:
@@ -100,6 +106,24 @@ def resolve(
     if machine in _OCI_ARCHITECTURES:
         resolved["architectures"] = [_OCI_ARCHITECTURES[machine]]
     return resolved
+
+
+def pretending(resolved: dict[str, Any]) -> dict[str, Any]:
+    """The same, but that calls which need further ids are answered with success, and do nothing; of new owners
+    of files the container's monitor is told, which remembers them.
+
+    With one id they could only fail, and package managers give up; Charliecloud's `--force=seccomp` is the model.
+    What a program gives up by such a call it has never had more of: it is the user, whatever it calls itself.
+    """
+    rows = [
+        {**row, "names": [name for name in row["names"] if name not in IDS]}
+        for row in resolved["syscalls"]
+    ]
+    asked = [name for name in IDS if "chown" in name]
+    rows.append({"names": asked, "action": "SCMP_ACT_NOTIFY"})
+    rest = [name for name in IDS if name not in asked]
+    rows.append({"names": rest, "action": "SCMP_ACT_ERRNO", "errnoRet": 0})
+    return {**resolved, "syscalls": rows}
 
 
 def _applies(row: dict[str, Any], have: dict[str, set[str]]) -> bool:

@@ -223,7 +223,8 @@ def _seccomp(options: RunOptions, capabilities: list[str]) -> dict[str, Any] | N
         return None
     features = ("nest",) if options["nest"] else ()
     profile = seccomp.load_profile(choice) if choice else seccomp.default_profile()
-    return seccomp.resolve(profile, capabilities, features)
+    found = seccomp.resolve(profile, capabilities, features)
+    return seccomp.pretending(found) if options.get("pretend_ids") else found
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:

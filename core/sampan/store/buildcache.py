@@ -117,6 +117,7 @@ class BuildCache:
         with self._directory(LOCKS, create=True) as directory:
             with locks.named(directory, checked(key), f"build step {key[:12]}", note=waiting):
                 yield
+            locks.sweep(directory)
 
     def list(self) -> Sequence[Record]:
         """All records that can be read, the oldest first."""

@@ -36,8 +36,14 @@ class Truth:
     """
 
     def __init__(
-        self, extras: Mapping[bytes, Extra], single: bool, changes: Iterable[Change] = ()
+        self,
+        extras: Mapping[bytes, Extra],
+        single: bool,
+        changes: Iterable[Change] = (),
+        given: Mapping[bytes, tuple[int, int]] | None = None,
     ) -> None:
+        """given: owners (uid, gid) that a container gave away, by path."""
+        self._given = given or {}
         self._single = single
         self._extras = dict(extras)
         self._drop({change.path for change in changes if change.kind in "AD"})
@@ -68,6 +74,8 @@ class Truth:
         self, path: bytes, status: os.stat_result, found: tuple[int, int, int]
     ) -> tuple[int, int, int]:
         """(mode, uid, gid) of the entry, of which `found` is what the disk says."""
+        if path in self._given:
+            return found[0], *self._given[path]
         extra = self._of(path, status)
         if extra is None or not self._single:
             return found

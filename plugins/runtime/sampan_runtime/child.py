@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
+LISTENER = b"listener"
+
+
 def in_child(sock: sockets.Socket, action: Callable[[], object]) -> NoReturn:
     """Run the action, which executes a program; what goes wrong before is told over the socket."""
     try:
@@ -34,13 +37,21 @@ def told(data: bytes) -> SampanError:
     return from_report(jsontext.loads(data))
 
 
-def expect_executed(sock: sockets.Socket, pid: int) -> None:
-    """The socket closes when the program is executed; before that it tells why it could not be."""
-    data, _ = sockets.receive(sock)
+def expect_executed(sock: sockets.Socket, pid: int) -> int:
+    """The socket closes when the program is executed; before that it tells why it could not be.
+
+    Returns the listener of its seccomp filter, -1 if it has none.
+    """
+    listener = -1
+    data, fds = sockets.receive(sock, 1)
+    if data == LISTENER:
+        listener = fds[0]
+        data, _ = sockets.receive(sock)
     sock.close()
     if data:
         os.waitpid(pid, 0)
         raise told(data)
+    return listener
 
 
 def open_cgroup(linux: dict[str, Any]) -> int:

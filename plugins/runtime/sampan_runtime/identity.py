@@ -16,6 +16,7 @@ from sampan.model.capabilities import NUMBERS, mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
 _KEEP_ALL = (1 << 64) - 1
@@ -31,8 +32,15 @@ def become_root(linux: dict[str, Any]) -> None:
         os.setresuid(0, 0, 0)
 
 
-def become(process: dict[str, Any], program_filter: bytes | None) -> None:
-    """Take on the OCI `process` object's identity."""
+def become(
+    process: dict[str, Any],
+    program_filter: bytes | None,
+    hand_on: Callable[[int], object] | None = None,
+) -> None:
+    """Take on the OCI `process` object's identity.
+
+    hand_on: given the listener of the filter, which asks about some calls.
+    """
     libc.new_session_keyring()
     _set_limits(process.get("rlimits") or [])
     if process.get("oomScoreAdj") is not None:
@@ -52,7 +60,9 @@ def become(process: dict[str, Any], program_filter: bytes | None) -> None:
     permitted = sets["permitted"] | 1 << NUMBERS["CAP_SYS_ADMIN"]
     if program_filter:
         capabilities.set_sets(permitted, permitted, 0)
-        seccomp.load_filter(program_filter)
+        listener = seccomp.load_filter(program_filter, listen=hand_on is not None)
+        if hand_on:
+            hand_on(listener)
     capabilities.set_sets(sets["effective"], sets["permitted"], sets["inheritable"])
     if sets["ambient"]:
         capabilities.raise_ambient(sets["ambient"])

@@ -94,7 +94,14 @@ def _init(
     sockets.send(report, b"ready")
     if sockets.receive(report)[0] != b"start":
         os._exit(125)  # the monitor is gone
-    _become(process, io, peer, report, program_filter)
+    _become(process, io, peer, report, program_filter, asks=_asks(spec))
+
+
+def _asks(spec: dict[str, Any]) -> bool:
+    """Whether the seccomp filter asks about some calls."""
+    profile: dict[str, Any] = spec["linux"].get("seccomp") or {}
+    rows: list[dict[str, Any]] = profile.get("syscalls") or []
+    return any(row["action"] == "SCMP_ACT_NOTIFY" for row in rows)
 
 
 def _join(
@@ -131,15 +138,26 @@ def _enter_and_fork(target: int, started: int, namespaces: int) -> int:
 
 
 def _become(
-    process: dict[str, Any], io: Io, peer: int, report: sockets.Socket, program_filter: bytes | None
+    process: dict[str, Any],
+    io: Io,
+    peer: int,
+    report: sockets.Socket,
+    program_filter: bytes | None,
+    *,
+    asks: bool = False,
 ) -> None:
     """Streams or terminal, identity, program."""
+
+    def hand_on(listener: int) -> None:
+        sockets.send(report, child.LISTENER, [listener])
+        os.close(listener)
+
     if peer >= 0:
         console.take(peer)
     else:
         os.setsid()
         child.place_streams((io.stdin, io.stdout, io.stderr, *io.keep))
-    identity.become(process, program_filter)
+    identity.become(process, program_filter, hand_on if asks else None)
     processes.die_with_parent()
     identity.change_directory(process["cwd"])
     identity.execute(process, report.fileno(), len(io.keep))

@@ -97,7 +97,7 @@ class NativeRuntime:
         """Let the program run; SampanError with status 126 or 127 if it cannot be executed."""
         created = self._created.pop(container)
         sockets.send(created.sock, b"start")
-        child.expect_executed(created.sock, created.process.pid)
+        created.process.listener = child.expect_executed(created.sock, created.process.pid)
 
     def state(self, container: str) -> dict[str, Any]:
         created = self._created.get(container)

@@ -86,6 +86,8 @@ def plan(row: v.Run, made: Configuration, scope: Scope, options: Options, find: 
         script=(script[0], script[1].encode("utf-8", "surrogateescape")) if script else None,
     )
     planned.identity.append(script and list(script))
+    if options.run:  # limits and privileges decide what a command does
+        planned.identity.append(dict(options.run))
     for mount in row.mounts:
         _add(planned, mount, made, options, find)
     return planned
