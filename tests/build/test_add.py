@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from copysteps import Steps, listing, tree
 from httpthread import HttpThread
 from sampan.errors import CorruptError, LimitError, SampanError, UsageError
-from sampan.store import reader
+from sampan.store import inflate
 from sampan_build.dockerfile import remote, transfer
 from sampan_build.dockerfile.git import Git
 from tarmaker import E, d, f, h, pax, s, tar
@@ -249,8 +249,8 @@ def test_bombs_are_refused(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Non
     (steps.context / "a.tar").write_bytes(tar(huge + f("bomb", b"x").encode()))
     with pytest.raises(LimitError, match="almost all of them holes"):
         steps.run("ADD a.tar /")
-    monkeypatch.setattr(reader, "ALWAYS", 1 << 20)
-    monkeypatch.setattr(reader, "RATIO", 2)
+    monkeypatch.setattr(inflate, "ALWAYS", 1 << 20)
+    monkeypatch.setattr(inflate, "RATIO", 2)
     (steps.context / "a.tar").write_bytes(gzip.compress(tar(f("zeros", bytes(3 << 20)))))
     with pytest.raises(LimitError, match="bytes grow to more than"):
         steps.run("ADD a.tar /")

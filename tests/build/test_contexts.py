@@ -16,6 +16,7 @@ from gitserver import Repository
 from httpthread import HttpThread
 from sampan.engine.extract import extract
 from sampan.errors import NotFoundError, SampanError, UnsupportedError, UsageError
+from sampan.store import inflate
 from sampan_build.dockerfile import contexts
 from sampan_build.dockerfile.contexts import Contexts
 from tarmaker import d, f, s, tar
@@ -120,6 +121,10 @@ def test_standard_input(here: Path) -> None:
     assert found.dockerfile == b"FROM y\n" and "other" in files_of(found)
     assert "can't use stdin for both build context and dockerfile" in refused("-", dockerfile="-")
     assert refused("-", dockerfile="x", stdin=b"FROM x").startswith("ambiguous Dockerfile source")
+    with pytest.raises(UsageError, match="there is no standard input"):
+        contexts.open_all(
+            "-", dockerfile="", stdin=-1, contexts={}, ignorefile="", work=-1, unpack=extract
+        )
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
@@ -142,6 +147,17 @@ def test_an_archive_that_is_broken(here: Path) -> None:
         "cannot unpack the build context standard input"
     )
     assert "climbs out" in refused("-", stdin=tar(f("../x")))
+
+
+def test_an_archive_that_is_a_bomb(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inflate, "ALWAYS", 1 << 20)
+    monkeypatch.setattr(inflate, "RATIO", 2)
+    bomb = gzip.compress(tar(f("Dockerfile"), f("zeros", bytes(3 << 20))))
+    told = refused("-", stdin=bomb)
+    assert (
+        told.startswith("cannot unpack the build context standard input: its ")
+        and "grow to more than" in told
+    )
 
 
 def test_where_patterns_are(here: Path) -> None:

@@ -363,6 +363,16 @@ def test_a_file_that_changes_is_refused(steps: Steps) -> None:
         )
 
 
+def test_a_file_that_cannot_be_read(steps: Steps) -> None:
+    tree(steps.context, "000:d/closed=x", "000:e/")
+    told = "cannot read . of the build context: d/closed: Permission denied"
+    with pytest.raises(SampanError, match=told):
+        steps.run("COPY . /", "e")
+    with pytest.raises(SampanError, match="Permission denied"):
+        steps.run("COPY e /")
+    assert steps.run("COPY . /", "e\nd/closed").names == ["d"]
+
+
 def test_identity(steps: Steps) -> None:
     tree(steps.context, "f=x", "g=y", "d/a=1", "d/l->a")
     first = steps.identity("COPY f /")

@@ -282,7 +282,7 @@ class BuildHost(Protocol):
     def unpack(self, archive: int, directory: int, what: str) -> None:
         """Unpack a tar archive, compressed or not, into a directory of the user's, to whom all of it belongs.
 
-        archive: read to its end, a pipe perhaps.  what: how an error begins.
+        archive: a file, read from where it stands.  what: how an error begins.
         """
         ...
 

@@ -11,7 +11,7 @@ from sampan.linux import userns
 from sampan.linux.userns import IdMap
 from sampan.store import apply, confine, sidecar
 from sampan.store.entry import Entry, clean
-from sampan.store.inflate import inflated, reader
+from sampan.store.inflate import inflated, limited, reader
 from sampan.store.pax import renamed
 from sampan.store.tar import TarReader
 
@@ -21,7 +21,7 @@ ALONE = IdMap(((0, 0, 1),), ((0, 0, 1),))  # the ids of the user, as the child s
 def extract(archive: int, directory: int, what: str) -> None:
     """Unpack the archive, of any compression that is known, into the directory; all of it belongs to the user.
 
-    archive: read to its end, a pipe perhaps.  what: how an error begins.
+    archive: a file, read from where it stands to its end.  what: how an error begins.
     """
     for name in ("zstandard", "isal.isal_zlib", "bz2", "lzma"):
         importlib.import_module(name)  # in the child nothing is imported any more
@@ -51,12 +51,12 @@ def _confined(archive: int, directory: int, what: str) -> None:
 
 def _unpack(archive: int, directory: int, channel: int, parent: int, what: str) -> int:
     try:
+        size = os.fstat(archive).st_size
         confine.isolate_network()
         aside = os.memfd_create("aside", os.MFD_CLOEXEC)
         top = confine.enter(directory, [archive, channel, aside], parent)
-        _Applier(top, aside, what).run(TarReader(inflated(reader(archive), what)))
-        while os.read(archive, 1 << 16):
-            pass  # what follows the archive: whoever writes it must not fail
+        plain = inflated(reader(archive), what)
+        _Applier(top, aside, what).run(TarReader(limited(plain, size, what)))
         return 0
     except BaseException as error:
         if isinstance(error, SampanError):

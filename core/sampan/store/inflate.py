@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import cast
 
-from sampan.errors import SampanError
+from sampan.errors import LimitError, SampanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHUNK = 1 << 20
+RATIO, ALWAYS = 200, 1 << 30  # an archive may grow to the greater of the two
 READ = 1 << 16  # bytes at a time: compressed, they may become a thousand times as many
 GZIP, ZSTD, BZIP2, XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"
 _HEAD = 6
@@ -44,6 +45,27 @@ def inflated(read: Callable[[], bytes], what: str) -> Callable[[], bytes]:
         return data[:CHUNK]
 
     return chunk
+
+
+def limited(read: Callable[[], bytes], size: int, what: str) -> Callable[[], bytes]:
+    """The chunks of an archive of so many bytes, which may grow to no more than those of a layer may."""
+    most = left = ceiling(size)
+
+    def chunk() -> bytes:
+        nonlocal left
+        data = read()
+        left -= len(data)
+        if left < 0:
+            why = f"its {size} bytes grow to more than {most}"
+            raise LimitError(what, why, "check where it comes from")
+        return data
+
+    return chunk
+
+
+def ceiling(size: int) -> int:
+    """The most that so many compressed bytes may grow to: a share of what they are."""
+    return max(RATIO * size, ALWAYS)
 
 
 def is_compressed(head: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.errors import LimitError, SampanError
-from sampan.store import inflate, reader
+from sampan.store import inflate
 from sampan.store.entry import FILE, LINK, SYMLINK
 from sampan.store.pax import renamed, show
 from sampan.store.tar import TarReader
@@ -36,13 +36,14 @@ class LayerArchive:
     ) -> None:
         """header: writes (path, kind, owned, mtime_ns, size, link, xattrs, device); False: it wrote nothing."""
         self._fd, self._header, self._write = fd, header, write
-        self._size = os.fstat(fd).st_size
-        self._left = reader.ceiling(self._size)
+        size = os.fstat(fd).st_size
         self._first: Entry | None = None
         self._entry: Entry | None = None
         self._reader = TarReader(lambda: b"")
         try:
-            self._reader = TarReader(self._counted(inflate.inflated(self._read, _WHAT)))
+            self._reader = TarReader(
+                inflate.limited(inflate.inflated(self._read, _WHAT), size, _WHAT)
+            )
             self._first = self._reader.next()
         except SampanError:
             pass
@@ -108,20 +109,6 @@ class LayerArchive:
 
     def _read(self) -> bytes:
         return os.read(self._fd, _READ)
-
-    def _counted(self, read: Callable[[], bytes]) -> Callable[[], bytes]:
-        def chunk() -> bytes:
-            data = read()
-            self._left -= len(data)
-            if self._left < 0:
-                raise LimitError(
-                    _WHAT,
-                    f"its {self._size} bytes grow to more than {reader.ceiling(self._size)}",
-                    "check where it comes from",
-                )
-            return data
-
-        return chunk
 
 
 def _zeros(write: Callable[[bytes], object], count: int) -> None:

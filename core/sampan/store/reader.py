@@ -9,6 +9,7 @@ import sys
 from sampan import files, jsontext
 from sampan.store import apply, confine, records, sidecar
 from sampan.store.decompress import Source
+from sampan.store.inflate import ceiling
 from sampan.store.tar import TarReader
 from sampan.store.wire import FDS, MESSAGE, describe, send
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from sampan.drivers import LayerWriter
     from sampan.store.jobs import Job, Plan
 
-RATIO, ALWAYS = 200, 1 << 30  # a layer may grow to the greater of the two
 RESERVE = 64 << 20  # bytes that unpacking leaves free, or a twentieth of a small file system
 
 
@@ -68,11 +68,6 @@ def _unpack(
         "sidecar": aside.count,
         "notices": {**applier.notices(), "trailing": int(bool(source.trailing))},
     }
-
-
-def ceiling(size: int) -> int:
-    """The most that a blob may grow to: a share of what it is."""
-    return max(RATIO * size, ALWAYS)
 
 
 def _room(directory: int) -> int:

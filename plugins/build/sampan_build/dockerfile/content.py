@@ -66,7 +66,7 @@ class _Reader:
                 kind = KINDS.get(stat.S_IFMT(mode), "")
                 content = b""
                 if kind == FILE:
-                    content = self._digest(fd, name, status)
+                    content = self._digested(fd, directory, name, status)
                 elif kind == LINK:
                     content, mode = encode(link), 0
                 way, shown = b"+" if on_way else b"", encode(name) if named else b""
@@ -76,6 +76,13 @@ class _Reader:
         finally:
             os.close(fd)
         return b"".join(lines)
+
+    def _digested(self, fd: int, directory: str, name: str, status: os.stat_result) -> bytes:
+        try:
+            return self._digest(fd, name, status)
+        except OSError as error:
+            error.filename = join(directory, name)  # it knows the last word alone
+            raise
 
     def _more(
         self, notes: Notes, fd: int, directory: str, name: str, status: os.stat_result

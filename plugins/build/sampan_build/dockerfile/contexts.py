@@ -87,9 +87,13 @@ def open_all(
 ) -> Contexts:
     """Open the main context `word` and read the Dockerfile.
 
-    dockerfile: the value of -f, "" without; stdin: a descriptor; ignorefile: that of --ignorefile; work: a private
-    directory that lasts as long as the contexts; unpack: `BuildHost.unpack`.
+    dockerfile: the value of -f, "" without; stdin: a descriptor, or -1; ignorefile: that of --ignorefile;
+    work: a private directory that lasts as long as the contexts; unpack: `BuildHost.unpack`.
     """
+    if STDIN in (word, dockerfile) and stdin < 0:
+        raise UsageError(
+            "cannot read the build context or the Dockerfile", "there is no standard input"
+        )
     if word == STDIN == dockerfile:
         raise UsageError("invalid argument: can't use stdin for both build context and dockerfile")
     opener = _Opener(work, unpack)

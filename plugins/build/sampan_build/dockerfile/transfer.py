@@ -73,15 +73,14 @@ def gather(
     for word in row.sources:
         try:
             part = _remote(row, word, work_fd, say) or _local(row, word, source)
+            total.update(b"unpacked %d %b\n" % (part.unpack, encode(part.words)))
+            for match in part.matches if not part.words else ():
+                add_match(total, match, digests)
         except OSError as error:
             raise from_os_error(f"cannot read {word} of the build context", error) from None
         if not (part.matches or part.fetch):
             say(f"{word} matches nothing")
         parts.append(part)
-    for part in parts:
-        total.update(b"unpacked %d %b\n" % (part.unpack, encode(part.words)))
-        for match in part.matches if not part.words else ():
-            add_match(total, match, digests)
     return Gathered(total.hexdigest(), parts)
 
 
