@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from sampan.cli import build_progress
-from sampan.cli.build_progress import Display, coloured, display, plain
+from sampan.cli import build_progress, build_steps
+from sampan.cli.build_progress import Display, display
+from sampan.cli.build_steps import coloured, plain
 from sampan.errors import UsageError
 
 
@@ -142,10 +143,11 @@ def test_warnings_and_notes(shown: Make) -> None:
     one.display({"kind": "say", "text": "copying"})
     for number in (3, 4):
         one.display({"kind": "warning", "text": "odd", "file": "Dockerfile", "line": number})
+    one.display({"kind": "warning", "text": "unused", "file": "Dockerfile", "line": 0})
     one.display({"kind": "something new"})
-    one.display.close()
+    one.display.close(failed=True)
     assert one.text() == (
-        "copying\n\n 2 warnings found:\n - odd (Dockerfile:3)\n - odd (Dockerfile:4)\n"
+        "copying\n\n 3 warnings found:\n - odd (Dockerfile:3)\n - odd (Dockerfile:4)\n - unused\n"
     )
 
 
@@ -187,12 +189,10 @@ def test_output_without_an_end_takes_little_memory(shown: Make) -> None:
         one.out(1, b"y" * 100_000)
     one.step(1, "RUN yes", "failed")
     kept = one.display.steps[1].kept
-    assert sum(len(text) for _, text in kept) <= build_progress.KEPT
+    assert sum(len(text) for _, text in kept) <= build_steps.KEPT
     assert one.raw() == ""
     one.display.close(failed=True)
-    assert (
-        one.raw().startswith("------\n > RUN yes:\n") and len(one.raw()) > build_progress.KEPT // 2
-    )
+    assert one.raw().startswith("------\n > RUN yes:\n") and len(one.raw()) > build_steps.KEPT // 2
 
 
 def test_quiet_says_nothing_of_what_went_well(shown: Make) -> None:
@@ -201,6 +201,7 @@ def test_quiet_says_nothing_of_what_went_well(shown: Make) -> None:
     one.out(1, b"words\n")
     one.step(1, "RUN x", "done")
     one.display({"kind": "say", "text": "note"})
+    one.display({"kind": "warning", "text": "odd"})
     one.display.close()
     assert one.raw() == ""
 

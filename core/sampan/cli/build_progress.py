@@ -8,12 +8,11 @@ long.  build_terminal.py has the view for a terminal, build_rawjson.py what prog
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from sampan import files
+from sampan.cli.build_steps import Amount, Step, clock, coloured
 from sampan.cli.format import escape
 from sampan.errors import UsageError
 
@@ -22,102 +21,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 KINDS = ("auto", "plain", "tty", "rawjson", "quiet")
-KEPT = 2 << 20  # bytes of a step's output that are shown again when it fails (BuildKit's limit)
 LOADING = "loading"
-LINE = 64 << 10  # bytes; a longer line is shown in parts
 PATIENCE = 5.0  # seconds that a step's words wait for another step
 TAIL = 10  # lines that plain text shows again
 INTERVAL = 0.5  # seconds between two lines about a download
 _PROGRESS = 0.05  # of a download, between two lines that are no 5 seconds apart
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_RESET = "\x1b[0m"
-
-
-def plain(text: str) -> str:
-    """A line of a command's output for a terminal: what a progress bar has overwritten and all sequences are gone."""
-    return escape(_SEQUENCE.sub("", _last(text)).replace("\t", " "))
-
-
-def coloured(text: str) -> str:
-    """A line of a command's output with its colours; every other sequence is written out."""
-    parts: list[str] = []
-    at = 0
-    text = _last(text)
-    for found in _COLOUR.finditer(text):
-        parts += [_loose(text[at : found.start()]), found[0]]
-        at = found.end()
-    parts.append(_loose(text[at:]))
-    return "".join(parts) + (_RESET if at else "")
-
-
-def _loose(text: str) -> str:
-    return "\t".join(escape(part) for part in text.split("\t"))
-
-
-def _last(text: str) -> str:
-    return text.rstrip("\r").rpartition("\r")[2]
-
-
-class Step:
-    """One step. began, ended: of time.monotonic(), 0 before; kept: (seconds since it began, line) of its output."""
-
-    def __init__(self, number: int, name: str) -> None:
-        self.number, self.name = number, name
-        self.state, self.error = "", ""
-        self.began = self.ended = 0.0
-        self.kept: deque[tuple[float, str]] = deque()
-        self.amounts: dict[str, Amount] = {}
-        self._rest, self._size = b"", 0
-
-    @property
-    def over(self) -> bool:
-        return self.ended > 0
-
-    @property
-    def seconds(self) -> float:
-        return (self.ended or time.monotonic()) - self.began if self.began else 0.0
-
-    def take(self, data: bytes) -> list[tuple[float, str]]:
-        """The lines that are complete now."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > LINE:
-            lines.append(self._rest[:LINE])
-            self._rest = self._rest[LINE:]
-        return [self._keep(line) for line in lines]
-
-    def finish(self) -> list[tuple[float, str]]:
-        """A last line without an end."""
-        rest, self._rest = self._rest, b""
-        return [self._keep(rest)] if rest else []
-
-    def _keep(self, data: bytes) -> tuple[float, str]:
-        row = self.seconds, data.decode(errors="replace")
-        self.kept.append(row)
-        self._size += len(row[1])
-        while self._size > KEPT and len(self.kept) > 1:
-            self._size -= len(self.kept.popleft()[1])
-        return row
-
-
-class Amount:
-    """How many bytes of something are there; total is 0 where that is not known."""
-
-    def __init__(self, what: str) -> None:
-        self.what, self.done, self.total = what, 0, 0
-        self.began = self.ended = 0.0
-
-    def text(self) -> str:
-        from sampan.model.sizes import decimal_text
-
-        if self.total:
-            return f"{decimal_text(self.done)} / {decimal_text(self.total)}"
-        return decimal_text(self.done) if self.done else ""
-
-
-def clock(seconds: float) -> str:
-    """BuildKit's seconds before a line of output: four digits."""
-    return f"{seconds:.{3 if seconds < 10 else 2 if seconds < 100 else 1}f}"
 
 
 class Display:
@@ -142,12 +50,15 @@ class Display:
             handler(event)
 
     def close(self, *, failed: bool = False) -> None:
-        """The last words: what a step that failed has written, and warnings."""
+        """The last words: what a step that failed has written."""
         self._end_loading()
         for step in self.steps.values():
             if step.state == "failed":
                 self.fail(step)
-        if self.warnings and not failed:
+
+    def warn(self) -> None:
+        """All warnings, at the end."""
+        if self.warnings:
             count = len(self.warnings)
             self.write(f"\n {count} warning{'s' if count > 1 else ''} found:\n")
             self.write("".join(f" - {text}\n" for text in self.warnings))
@@ -227,8 +138,8 @@ class Display:
 
     def _on_warning(self, event: Mapping[str, Any]) -> None:
         text = escape(str(event["text"]))
-        if event.get("file"):
-            text += f" ({escape(str(event['file']))}:{event.get('line', 0)})"
+        if event.get("line"):
+            text += f" ({escape(str(event['file']))}:{event['line']})"
         self.warnings.append(text)
 
     def _on_say(self, event: Mapping[str, Any]) -> None:
@@ -245,6 +156,10 @@ class Plain(Display):
         self._waiting: dict[Step, list[str]] = {}  # lines that are not shown yet
         self._since: dict[Step, float] = {}
         self._told: dict[Amount, tuple[float, int]] = {}
+
+    def close(self, *, failed: bool = False) -> None:
+        super().close(failed=failed)
+        self.warn()
 
     def started(self, step: Step) -> None:
         self._say(step, ["waiting"] if step.state == "waiting" else [])

@@ -8,7 +8,8 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from sampan.cli.build_progress import Amount, Display, Step
+from sampan.cli.build_progress import Display
+from sampan.cli.build_steps import Amount, Step
 from sampan.model.rfc3339 import stamp
 
 if TYPE_CHECKING:

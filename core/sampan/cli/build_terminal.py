@@ -12,7 +12,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from sampan.cli.build_progress import Amount, Display, Step, plain
+from sampan.cli.build_progress import Display
+from sampan.cli.build_steps import Amount, Step, plain
 from sampan.cli.format import escape
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Terminal(Display):
         signal.signal(signal.SIGALRM, self._before)
         self._draw(last=True, failed=failed)
         super().close(failed=failed)
+        self.warn()
 
     def started(self, step: Step) -> None:
         self._draw()
