@@ -138,6 +138,8 @@ def test_check(sampan: Sampan, context: Path) -> None:
     )  # fmt: skip
     write(context, f"{FROM}RUN false\n")
     assert sampan.text("build", "--call", "check", source) == "Check complete, no warnings found."
+    write(context, "FROM host:sh\nRUN echo $undefined\n")
+    assert sampan("build", "--check", source).returncode == 0, "what host: has is not known"
     assert ids(sampan) == before, "nothing is built"
 
 

@@ -20,7 +20,7 @@ from sampan_build.dockerfile.parser import parse
 from sampan_build.dockerfile.plan import Planner
 from sampan_build.dockerfile.schedule import Scheduler
 from sampan_build.dockerfile.sources import Sources
-from sampan_build.dockerfile.stages import Build
+from sampan_build.dockerfile.stages import HOST, Build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ class DockerfileBuilder:
             build = _read(found, given, request)
 
             def environment(stage: Stage) -> Mapping[str, str] | None:
-                if stage.base.kind != "image" or host.find(stage.base.name) is None:
+                name = stage.base.name
+                if stage.base.kind != "image" or name.startswith(HOST) or not host.find(name):
                     return None
-                words: list[str] = host.image(stage.base.name).inner.get("Env") or []
+                words: list[str] = host.image(name).inner.get("Env") or []
                 return dict(word.split("=", 1) for word in words)
 
             ignore = found.main.ignore if found.main else None
