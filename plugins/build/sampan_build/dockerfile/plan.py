@@ -69,11 +69,14 @@ class Work:
     entries: list[tuple[str, int]] = field(default_factory=lambda: list[tuple[str, int]]())
     offset: int = 0
     number: int = 0
+    prefix: str = (
+        ""  # of what it is called on the display: the stage's name, where there are several
+    )
 
     @property
     def name(self) -> str:
         """Of its beginning, among the steps."""
-        return f"[{self.stage.name} 1/{len(self.steps) + 1}] {' '.join(self.stage.start.node.original.split())}"
+        return f"[{self.prefix}1/{len(self.steps) + 1}] {' '.join(self.stage.start.node.original.split())}"
 
     @property
     def key(self) -> str:
@@ -114,6 +117,8 @@ class Planner:
         base, made = self._base(stage)
         fresh = self.options.ignores_cache(stage.name)
         work = Work(stage, base, made, fresh, fresh or self._is_dirty(base))
+        if stage.start.name or len(self.build.stages) > 1:
+            work.prefix = f"{stage.name} "
         parent: Scope | None = None
         if stage.base.kind == "stage":
             below, parent = self.works[stage.base.stage], self._scopes[stage.base.stage]
