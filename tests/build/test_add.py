@@ -108,7 +108,7 @@ ENTRIES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(ENTRIES, min_size=1, max_size=8), st.lists(st.sampled_from(LINKS), max_size=3))
 def test_no_archive_leaves_its_destination(entries: list[E], links: list[str]) -> None:
     """Whatever its names and links are, and whatever links are there: nothing but the destination is named."""

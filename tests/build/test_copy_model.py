@@ -162,7 +162,7 @@ def named(context: Path, source: str) -> list[str]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TREES, TREES, INSTRUCTIONS)
 def test_copy_is_that_of_the_model(below: list[str], above: list[str], words: str) -> None:
     text = f"COPY {words}"

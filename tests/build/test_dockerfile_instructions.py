@@ -495,7 +495,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(READERS)), st.lists(WORDS, max_size=5))
 def test_any_instruction_is_read_or_refused(name: str, words: list[str]) -> None:
     try:

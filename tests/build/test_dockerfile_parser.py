@@ -336,7 +336,7 @@ LINES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(LINES, st.sampled_from(["\n", "\r\n", "\r"]))
 def test_any_text_is_read_or_refused(lines: list[str], end: str) -> None:
     data = end.join(lines).encode("utf-8", "surrogatepass")

@@ -346,7 +346,7 @@ ROWS = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(ROWS, min_size=1, max_size=12),
     st.dictionaries(st.sampled_from("XYZ"), st.sampled_from(["", "a", "B"])),

@@ -158,7 +158,7 @@ SIGNS = st.text("ab*?\n", max_size=6)
 VALUES = st.text("ab\n", max_size=10)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(SIGNS, VALUES, st.booleans())
 def test_trimming_is_what_the_regular_expression_does(sign: str, value: str, greedy: bool) -> None:
     found = as_regex(sign, greedy).match(value)
@@ -168,7 +168,7 @@ def test_trimming_is_what_the_regular_expression_does(sign: str, value: str, gre
     assert pattern.trim_suffix(sign, value, greedy) == expected
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(SIGNS, VALUES)
 def test_the_first_match_is_replaced(sign: str, value: str) -> None:
     assert pattern.replace(sign, value, "<>", False) == as_regex(sign, True).sub(
@@ -180,7 +180,7 @@ def test_no_pattern_takes_long() -> None:
     assert pattern.trim_prefix("*a" * 200 + "b", "a" * 20000, True) == "a" * 20000
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.text("ab$ {}:-+?#%/'\"\\<*\n", max_size=25), st.sampled_from("\\`"))
 def test_any_text_is_read_or_refused(text: str, escape: str) -> None:
     try:

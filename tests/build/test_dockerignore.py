@@ -191,7 +191,7 @@ PATTERNS = st.lists(WORDS, min_size=1, max_size=4).map("/".join)
 PATHS = st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=5).map("/".join)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(
     st.lists(st.tuples(PATTERNS, st.booleans()), max_size=5),
     st.lists(PATHS, min_size=1, max_size=8),
@@ -210,7 +210,7 @@ def test_any_patterns_decide_like_the_plain_model(
         assert found.ignores(path) is plain_ignores(patterns, path), path
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(PATTERNS, st.booleans()), max_size=5), PATHS, PATHS)
 def test_nothing_is_missed_in_directories_that_are_not_entered(
     rows: list[tuple[str, bool]], top: str, rest: str
@@ -227,7 +227,7 @@ def test_nothing_is_missed_in_directories_that_are_not_entered(
         assert found.ignores(f"{top}/{rest}")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text("ab*?[]^-\\/!.# ", max_size=12))
 def test_any_line_is_read_or_refused(line: str) -> None:
     try:

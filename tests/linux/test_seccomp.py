@@ -203,7 +203,7 @@ def test_a_simple_profile() -> None:
 
 @pytest.mark.parametrize(
     "profile",
-    [{"defaultAction": "SCMP_ACT_NOTIFY", "syscalls": []}, {"defaultAction": "", "syscalls": []},
+    [{"defaultAction": "SCMP_ACT_TRACE", "syscalls": []}, {"defaultAction": "", "syscalls": []},
      {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_X"}]}],
 )  # fmt: skip
 def test_unknown_actions(profile: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ def seen(store: Store, keys: Sequence[str]) -> Tree:
 
 @given(st.lists(st.lists(entries, max_size=6), min_size=1, max_size=4))
 @pytest.mark.parametrize("driver", ["overlay", "vfs", "plain"])
-@settings(max_examples=60, deadline=None, phases=QUICK, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, phases=QUICK, suppress_health_check=list(HealthCheck))
 def test_model(driver: str, layers: list[list[E]]) -> None:
     chain = [plain(layer) for layer in layers]
     if driver == "plain":  # it cannot copy FIFOs
@@ -156,7 +156,7 @@ def test_what_is_written_reads_back(store: Store) -> None:
 
 
 @given(st.lists(entries, max_size=8))
-@settings(max_examples=25, deadline=None, phases=QUICK, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, phases=QUICK, suppress_health_check=list(HealthCheck))
 def test_our_layers_name_nothing_twice(layer: list[E]) -> None:
     with tempfile.TemporaryDirectory() as place:
         store = make_store(Path(place) / "store", own_map())

@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,11 @@ def entries(data: bytes) -> dict[str, tarfile.TarInfo]:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> int:
-    os.chdir(tmp_path)
-    return os.open(tmp_path, os.O_RDONLY)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.chdir(tmp_path)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
 
 
 def test_entries(here: int) -> None:

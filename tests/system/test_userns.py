@@ -123,7 +123,9 @@ def test_keep_id(shared: Sampan, driver: str, tmp_path: Path) -> None:
 @needs_subids
 def test_root_of_another_map_changes_the_root(shared: Sampan, driver: str) -> None:
     script = "touch /a; chown 33:33 /a; stat -c %u:%g /a /etc/shadow; test -u /usr/bin/passwd && echo set"
-    for mode in ("nomap", "keep-id", "auto"):
+    for mode in (
+        ("auto",) if driver == "vfs" else ("nomap", "keep-id", "auto")
+    ):  # vfs copies the image each time
         told = run(
             shared, driver, "--userns", mode, "--user", "0", "debian:bookworm", "sh", "-c", script
         )
