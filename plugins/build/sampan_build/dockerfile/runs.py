@@ -100,13 +100,19 @@ def _words(command: v.Command) -> tuple[list[str], tuple[str, str] | None]:
         return words, None
     if heredoc(words[0]):  # nothing but a heredoc
         first = command.heredocs[0]
-        if first.text().startswith("#!"):
-            return [f"{SCRIPTS}/{first.name}"], (first.name, first.text())
-        return [first.text()], None
+        text = _unix(first.text())
+        if text.startswith("#!"):
+            return [f"{SCRIPTS}/{first.name}"], (first.name, text)
+        return [text], None
     full = words[0]
     for doc in command.heredocs:
-        full += f"\n{doc.content}{doc.name}"
+        full += f"\n{_unix(doc.content)}{doc.name}"
     return [full], None
+
+
+def _unix(text: str) -> str:
+    """A file with CRLF is read as one with LF: no command is to see a CR that an editor has put there."""
+    return text.replace("\r\n", "\n")
 
 
 def _add(
