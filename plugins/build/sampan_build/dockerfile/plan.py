@@ -130,7 +130,7 @@ class Planner:
         total = len(work.steps) + 1
         for number, step in enumerate(work.steps, 2):
             step.name = (
-                f"[{stage.name} {number}/{total}] {' '.join(step.row.node.original.split())}"
+                f"[{work.prefix}{number}/{total}] {' '.join(step.row.node.original.split())}"
             )
         return work
 
