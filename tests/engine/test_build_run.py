@@ -11,7 +11,8 @@ from sampan.cli import container_options
 from sampan.cli.parse import parse
 from sampan.cli.run import VERB
 from sampan.drivers import Change, Command, RunMount, Secret
-from sampan.engine.build_run import sandbox_options, without_stubs
+from sampan.engine.build_run import without_stubs
+from sampan.engine.build_sandbox import sandbox_options
 
 OWN = {
     "name",

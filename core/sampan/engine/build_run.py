@@ -12,7 +12,7 @@ import select
 from typing import cast
 
 from sampan import jsontext
-from sampan.drivers import Change, RunMount
+from sampan.drivers import Change
 from sampan.engine import (
     archive,
     build_mounts,
@@ -25,10 +25,10 @@ from sampan.engine import (
     spawn,
     surroundings,
 )
+from sampan.engine.build_sandbox import confide, sandbox_options
 from sampan.engine.create import Builder, create
 from sampan.errors import SampanError
 from sampan.linux import paths, processes
-from sampan.model import secret
 from sampan.store.layers import LayerSource
 
 TYPE_CHECKING = False
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from sampan.engine import Engine
     from sampan.engine.create import Created
     from sampan.engine.spawn import Spawned
-    from sampan.model.container import RunOptions
     from sampan.store.images import Image
     from sampan.store.leases import Lease
 
@@ -79,7 +78,7 @@ class Runner:
             if engine.idmap.single:
                 chosen["pretend_ids"] = True
             process = [os.getpid(), processes.start_time(os.getpid()) or 0]
-            builder = Builder(process, _confide(chosen, self._command))
+            builder = Builder(process, confide(chosen, self._command))
             with contextlib.ExitStack() as held:
                 wanted = self._command.mounts
 
@@ -226,97 +225,3 @@ def _resolved(root: int, targets: Iterable[str]) -> list[bytes]:
         found.append(os.readlink(b"/proc/self/fd/%d" % fd).removeprefix(top).strip(b"/"))
         os.close(fd)
     return found
-
-
-def _confide(chosen: RunOptions, command: Command) -> dict[str, bytes]:
-    """The secrets become a container's: copies of their content, and in its options where they are seen."""
-    files = [mount for mount in command.mounts if mount.kind == "file"]
-    rows = [(mount.target, "mount", mount.data, mount) for mount in files]
-    rows += [(name, "env", value, RunMount("", "")) for name, value in command.secrets.items()]
-    if rows:
-        chosen["secrets"] = [
-            {
-                "name": target,
-                "id": "",
-                "type": kind,
-                "target": target,
-                "uid": mount.uid,
-                "gid": mount.gid,
-                "mode": mount.mode,
-            }
-            for target, kind, _, mount in rows
-        ]
-    return {secret.copy_name(number): data for number, (_, _, data, _) in enumerate(rows)}
-
-
-def sandbox_options(engine: Engine, command: Command) -> RunOptions:
-    """What `run` has without any option, but for what the command asks."""
-    network = command.network
-    if network == "default":
-        network = engine.settings.network or "none"
-    return {
-        "name": f"build-{os.urandom(6).hex()}",
-        "command": list(command.arguments),
-        "entrypoint": [],
-        "env": dict(command.environment),
-        "unset_env": ["*"],
-        "proxy_env": {},
-        "workdir": command.directory,
-        "user": command.user,
-        "hostname": "",
-        "tty": False,
-        "stdin": False,
-        "detach": False,
-        "rm": False,
-        "privileged": False,
-        "read_only": False,
-        "read_only_tmpfs": True,
-        "cap_add": [],
-        "cap_drop": [],
-        "no_new_privileges": False,
-        "seccomp": "",
-        "nest": False,
-        "mask": [],
-        "unmask": [],
-        "init": "",
-        "ulimits": [],
-        "sysctls": {},
-        "group_add": [],
-        "passwd_entries": [],
-        "add_hosts": [(address, name) for name, address in command.hosts],
-        "no_hosts": False,
-        "dns": [],
-        "dns_search": [],
-        "dns_options": [],
-        "labels": {},
-        "annotations": {},
-        "mounts": [],
-        "volumes_from": [],
-        "image_volume": "ignore",
-        "devices": [],
-        "shm_size": 64 << 20,
-        "network": network,
-        "pid": "",
-        "ipc": "",
-        "uts": "",
-        "cgroupns": "",
-        "userns": "",
-        "uidmap": [],
-        "gidmap": [],
-        "umask": "0022",
-        "tz": "",
-        "oom_score_adj": None,
-        "preserve_fds": 0,
-        "timeout": 0,
-        "stop_signal": "",
-        "stop_timeout": 10,
-        "log_driver": "none",
-        "log_options": {},
-        "restart": "no",
-        "restart_max": 0,
-        "resources": {},
-        "pretend_ids": False,
-        "cgroups": "enabled",
-        "cgroup_parent": "",
-        **command.options,  # type: ignore[typeddict-item]
-    }
