@@ -22,6 +22,7 @@ VERBS = {  # name: (module, one line)
     "attach": ("attach", "Attach to the streams of a running container"),
     "build": ("build", "Build an image from a Dockerfile"),
     "builder": ("builder", "Manage the build cache"),
+    "buildx": ("builder", "The same as builder"),
     "commit": ("commit", "Make an image of a container's changes"),
     "cp": ("cp", "Copy files between a container and the host"),
     "create": ("create", "Create a container without starting it"),
