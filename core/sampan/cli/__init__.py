@@ -22,7 +22,6 @@ VERBS = {  # name: (module, one line)
     "attach": ("attach", "Attach to the streams of a running container"),
     "build": ("build", "Build an image from a Dockerfile"),
     "builder": ("builder", "Manage the build cache"),
-    "buildx": ("builder", "The same as builder"),
     "commit": ("commit", "Make an image of a container's changes"),
     "cp": ("cp", "Copy files between a container and the host"),
     "create": ("create", "Create a container without starting it"),
@@ -107,6 +106,7 @@ CONTAINER = {  # sampan container NAME: module
     "update": "update",
     "wait": "wait",
 }
+ALIASES = {"buildx": "builder"}  # docker's word
 HIDDEN = ("receive",)  # for `container move` of another machine, not for people
 MONITORED = ("run", "start", "restart", "move", "receive")
 ABSENT = ("network", "pod")  # nothing of the kind is there yet
@@ -174,6 +174,7 @@ def run(words: list[str]) -> int:
         verb, rest = rest[0] if rest else "--help", [*rest[1:], "--help"]
         if verb == "--help":
             return run(["--help"])
+    verb = ALIASES.get(verb, verb)
     if verb == "container":
         verb, rest = _container_verb(rest)
         module_name = CONTAINER[verb]
