@@ -88,7 +88,7 @@ def test_a_linked_dockerfile(here: Path) -> None:
     )
     assert opened("new").dockerfile == b"linked"
     assert refused("out").startswith(
-        "cannot read the Dockerfile: no such file: Dockerfile, Containerfile, dockerfile in out"
+        "cannot read the Dockerfile: Dockerfile, Containerfile, dockerfile in out: no such file or directory"
     )
 
 
@@ -101,7 +101,7 @@ def test_where_the_file_of_an_option_is(here: Path) -> None:
     assert opened(dockerfile="both").dockerfile == b"own", "docker's place first"
     assert (
         refused(dockerfile="missing")
-        == "cannot read the Dockerfile: no such file: missing; name it with -f"
+        == "cannot read the Dockerfile: missing: no such file or directory; name it with -f"
     )
     assert refused(dockerfile="sub").startswith("cannot read the Dockerfile sub: Is a directory")
 

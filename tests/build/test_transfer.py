@@ -429,5 +429,9 @@ def test_workdir(steps: Steps) -> None:
     assert layer.owner("home/a") == "0:0"
     layer = steps.workdir("/my/dir", "user01")
     assert [layer.owner(name) for name in layer.names] == ["1001:1001"] * 2
+    layer = steps.workdir("/my/dir", "later:group")
+    assert [layer.owner(name) for name in layer.names] == ["0:0"] * 2, (
+        "a user that is still to come"
+    )
     with pytest.raises(SampanError, match="cannot make directory /file: a file is there"):
         steps.workdir("/file")

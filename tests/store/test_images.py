@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from imagemaker import MadeImage, digest
+from sampan import files
 from sampan.errors import CorruptError, InUseError, LimitError, NotFoundError, UsageError
-from sampan.store import locks
+from sampan.store import leases, locks
 from sampan.store.blobs import path_of
 from sampan.store.images import Image, ImageStore
 
@@ -209,6 +210,37 @@ def test_collections_against_pulls(images: ImageStore) -> None:
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
     for image in images.list():
         assert all(images.blobs.has(layer.digest) for layer in image.layers)
+
+
+def test_collections_against_writers(images: ImageStore) -> None:
+    """A collection that is on its way sees no file that its writer has not locked yet."""
+    directory = Path(files.path_of(images.root_fd)) / "ingest"
+    directory.mkdir(exist_ok=True)
+    starts, start = os.pipe()
+    ready, tell = os.pipe()
+    with images.lease() as lease:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.read(starts, 1)
+                with images.blobs.writer(lease):
+                    os.write(tell, b".")
+                    time.sleep(60)
+            finally:
+                os._exit(1)
+        try:
+            with leases.store_lock(images.root_fd):
+                os.write(start, b".")
+                time.sleep(0.2)
+                before = os.listdir(directory)
+            os.read(ready, 1)
+            images.collect()
+            assert (len(before), len(os.listdir(directory))) == (0, 1)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    images.collect()
+    assert not os.listdir(directory)
 
 
 def test_a_lock_names_its_holder(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_where_the_dockerfile_comes_from(sampan: Sampan, context: Path, tmp_path
     assert sampan.text("build", "-q", "-f", "-", source, input=text.encode()) == expected
     assert sampan.text("image", "build", "-q", source) == expected
     assert sampan.text("builder", "build", "-q", source) == expected
+    assert sampan.text("buildx", "build", "--load", "-q", source) == expected
     assert sampan.text("build", "-q", "-f", f"{source}/Dockerfile") == expected, (
         "its directory is the context"
     )

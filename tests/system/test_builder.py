@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -237,3 +238,34 @@ def test_a_build_goes_on_while_the_cache_is_pruned(own: Sampan, tmp_path: Path) 
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert own.text("run", "--rm", "made", "ls", "/one") == "/one"
+
+
+def test_what_a_killed_build_has_left_goes(own: Sampan, tmp_path: Path) -> None:
+    """A builder that is killed between its command's end and the layer: nobody else watches the container then."""
+    context = tmp_path / "c"
+    build(own, context, f"{FROM}RUN true\n")
+    (context / "Dockerfile").write_text(f"{FROM}RUN echo begun; sleep 0.5; echo > /x\n")
+    for word in ["builder prune -f", "build -q c"]:
+        process = own.spawn(
+            "build", "--no-cache", "--progress", "plain", str(context),
+            stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert any(b"begun" in line and b"RUN" not in line for line in process.stderr)
+        os.killpg(process.pid, signal.SIGSTOP)
+        assert until(lambda: bool(list(own.root.glob("containers/*/exit.json"))))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+        assert len(list(own.root.glob("containers/*"))) == 1
+        own.text(*word.split(), cwd=tmp_path)
+        assert not list(own.root.glob("containers/*")) + list(own.root.glob("names/build-*"))
+
+
+def test_a_layer_that_is_there_is_not_kept_twice(own: Sampan, tmp_path: Path) -> None:
+    context = tmp_path / "c"
+    text = f"{FROM}COPY Dockerfile /\n"
+    build(own, context, text, "--timestamp", "0")
+    before = sorted(own.root.glob("overlay/*"))
+    build(own, context, text, "--timestamp", "0", "--no-cache")
+    assert sorted(own.root.glob("overlay/*")) == before

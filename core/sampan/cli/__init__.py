@@ -106,6 +106,7 @@ CONTAINER = {  # sampan container NAME: module
     "update": "update",
     "wait": "wait",
 }
+ALIASES = {"buildx": "builder"}  # docker's word
 HIDDEN = ("receive",)  # for `container move` of another machine, not for people
 MONITORED = ("run", "start", "restart", "move", "receive")
 ABSENT = ("network", "pod")  # nothing of the kind is there yet
@@ -173,6 +174,7 @@ def run(words: list[str]) -> int:
         verb, rest = rest[0] if rest else "--help", [*rest[1:], "--help"]
         if verb == "--help":
             return run(["--help"])
+    verb = ALIASES.get(verb, verb)
     if verb == "container":
         verb, rest = _container_verb(rest)
         module_name = CONTAINER[verb]

@@ -206,6 +206,9 @@ def prune(
     keep: bytes that may stay; then the least recently used go first, until no more is left.  Returns what is gone,
     and the bytes that this gave back.
     """
+    from sampan.engine import tidy
+
+    tidy.builds(engine)
     BuildCache(engine.root_fd).sweep()
     wanted = _tests(filters)
     whole = entries(engine)

@@ -48,6 +48,9 @@ def build(
     engine: Engine, name: str, request: BuildRequest, progress: Listener = lambda event: None
 ) -> Image:
     """The image that the builder of that name makes of the request."""
+    from sampan.engine import tidy
+
+    tidy.builds(engine)
     builder: Builder = engine.driver("build", name)
     with engine.images.lease() as lease:
         image_id = builder.build(request, Host(engine, lease, progress, request.options))

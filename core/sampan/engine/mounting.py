@@ -127,7 +127,7 @@ def _declared(volumes: dict[str, Any], chosen: RunOptions) -> dict[str, Mount]:
     for word in sorted(volumes):
         if chosen["image_volume"] == "ignore":
             continue
-        target = check_target(word)
+        target = check_target(f"/{word}")  # a word that is no path is one below the root
         found[target] = (
             tmpfs(f"{target}:exec,tmpcopyup")
             if chosen["image_volume"] == "tmpfs"

@@ -63,6 +63,7 @@ def onto(
         return None
     unpack(engine, below)
     with engine.layers.streamed(below) as layer:
+        lease.add(f"layer:{layer.key}")
 
         def chunks() -> bytes:
             nonlocal chunk

@@ -20,6 +20,21 @@ def tidy(engine: Engine) -> None:
         volumes.tidy(engine)
 
 
+def builds(engine: Engine) -> None:
+    """Remove the containers of builders that were killed: while a command runs its monitor does so, but not after."""
+    from sampan.engine.remove import remove
+    from sampan.errors import NotFoundError
+    from sampan.linux import processes
+
+    for container in engine.containers.all(builds=True):
+        process = container.record.get("builder")
+        if process and processes.start_time(process[0]) != process[1]:
+            try:
+                remove(engine, container.id, force=True)
+            except NotFoundError:
+                continue  # by somebody else
+
+
 def _remove_snapshot(engine: Engine, record: Record) -> None:
     from sampan.engine.remove import remove_snapshots, snapshots_of
 

@@ -15,6 +15,7 @@ import os
 from sampan import files
 from sampan.errors import CorruptError, InUseError, LimitError
 from sampan.store import locks
+from sampan.store.leases import store_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,8 +185,10 @@ class Writer:
         self._directory = files.open_directory(DIRECTORY, dir_fd=self._blobs.root_fd, create=True)
         self._name = files.temporary_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._fd = os.open(self._name, flags, 0o600, dir_fd=self._directory)
-        locks.lock(self._fd, "a new blob")  # tells a collection that the writer lives
+        # Made under the store's lock, as a lease is: no collection sees it before it is locked.
+        with store_lock(self._blobs.root_fd):
+            self._fd = os.open(self._name, flags, 0o600, dir_fd=self._directory)
+            locks.lock(self._fd, "a new blob")
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,7 +1,7 @@
 """A layer that is unpacked while it is still being made.
 
 Its digest, and with it its key, are known when its last byte is: until then it stands under a key of its own, which
-nothing refers to.  It gets its name when it is complete, and another one who made the same meanwhile has made it.
+its maker's lease names.  It gets its name when it is complete; if another one has made the same, it is removed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 
 from sampan import files
 from sampan.errors import CorruptError
+from sampan.linux import userns
 from sampan.model.layer import chain_ids
 from sampan.store import records, unsynced
 from sampan.store.jobs import Plan
@@ -40,11 +41,13 @@ class Streamed:
         keys: Sequence[str],
     ) -> None:
         """directory: of the layers' records; below: the chain that it lies on, unpacked, and its keys."""
-        self._directory, self._driver, self._below, self._keys = directory, driver, below, keys
-        self._key = f"s{os.urandom(12).hex()}"
+        self._directory, self._driver, self._idmap = directory, driver, idmap
+        self._below = below
+        self.key = f"s{os.urandom(12).hex()}"
+        self._moved = False
         diff_ids = [source.diff_id for source in below]
         chain = [*below, LayerSource("", "the layer that is made", "", 0)]
-        places = [*keys, self._key], [*chain_ids(diff_ids), ""]
+        places = [*keys, self.key], [*chain_ids(diff_ids), ""]
         plan = Plan(directory, driver, idmap, chain, *places, [len(below)], False)
         plan.marked = False  # it is, when it has its name
         self._unpacker = Unpacker(plan, None)
@@ -69,7 +72,7 @@ class Streamed:
         """All was written: the layer exists from now on. Lines to tell the user."""
         self._close()
         notices = self._unpacker.finish()
-        record = records.read(self._directory, self._key)
+        record = records.read(self._directory, self.key)
         if record["diff_id"] != diff_id:
             raise CorruptError(
                 "cannot unpack the layer", f"it is {record['diff_id']} and not {diff_id}"
@@ -88,12 +91,13 @@ class Streamed:
             if records.exists(self._directory, key):
                 return
             marker = unsynced.begin(self._directory, [key])
-            self._driver.rename(self._key, key)
+            self._driver.rename(self.key, key)
+            self._moved = True
             sidecar = ""
             if record["sidecar"]:
                 sidecar = f"{key}.sidecar"
                 os.rename(
-                    f"{self._key}.sidecar",
+                    f"{self.key}.sidecar",
                     sidecar,
                     src_dir_fd=self._directory,
                     dst_dir_fd=self._directory,
@@ -112,5 +116,7 @@ class Streamed:
     def __exit__(self, *exception: object) -> None:
         self._close()
         self._unpacker.__exit__(None, None, None)
-        if records.exists(self._directory, self._key):
-            records.remove(self._directory, self._key)
+        if records.exists(self._directory, self.key):
+            if not self._moved:
+                userns.run(self._idmap, lambda: self._driver.remove(self.key))
+            records.remove(self._directory, self.key)

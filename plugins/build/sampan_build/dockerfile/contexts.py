@@ -230,11 +230,10 @@ class _Dockerfile:
                 self._word, path
             )
         looked = ", ".join(dict.fromkeys(path for _, path in self._places()))
+        place = "" if self._name else f" in {self._word}"
         raise NotFoundError(
             "cannot read the Dockerfile",
-            f"no such file: {looked} in {self._word}"
-            if not self._name
-            else f"no such file: {looked}",
+            f"{looked}{place}: no such file or directory",
             "name it with -f",
         )
 

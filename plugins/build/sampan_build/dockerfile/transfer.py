@@ -129,10 +129,18 @@ def make_directory(path: str, root: int, tar: LayerTar, user: str = "") -> None:
     kind = tree.kind(real)
     if kind == NOTHING:
         layout = Layout(tree, tar)
-        layout.directory(real, Made(owners.resolve(user, root)))
+        layout.directory(real, Made(_of_user(user, root)))
         layout.write()
     elif kind != DIRECTORY:
         raise SampanError(f"cannot make directory {path}", "a file is there", "choose another path")
+
+
+def _of_user(user: str, root: int) -> tuple[int, int]:
+    """Whom a WORKDIR is for: an image may say a USER that only a later one, or whoever runs it, brings."""
+    try:
+        return owners.resolve(user, root)
+    except NotFoundError:
+        return 0, 0
 
 
 def _local(row: v.Copy | v.Add, word: str, source: Context) -> Part:
