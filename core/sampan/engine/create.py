@@ -129,6 +129,8 @@ def _create(
     container_id = os.urandom(32).hex()
     name = chosen["name"] or _free_name(engine)
     network = engine.network(chosen["network"])
+    if "network" not in isolation.shared(chosen):
+        chosen["network"] = network.name  # the one of its names that is recorded
     facts = _facts(engine, container_id, chosen, idmap, private=network.namespace != "host")
     confided: dict[str, bytes] = {}
     if builder is not None:

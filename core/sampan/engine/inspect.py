@@ -51,7 +51,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "GraphDriver": {"Name": storage["driver"], "Data": {"Layers": storage["chain"]}},
         "Mounts": [_mount(engine, mount) for mount in chosen["mounts"]],
         "Dependencies": sorted(set(isolation.shared(chosen).values())),
-        "NetworkSettings": _network(chosen["network"]),
+        "NetworkSettings": _network(container),
         "ExitCommand": None,
         "Namespace": "",
         "IsInfra": False,
@@ -92,7 +92,7 @@ def _state(engine: Engine, container: Container) -> dict[str, Any]:
         "ConmonPid": run["monitor"] if run else 0,
         "ExitCode": -1 if code is None else code,
         "ExitCodeKnown": code is not None,
-        "Error": ended["error"] if ended else "",
+        "Error": ended["error"] if ended else _attachment(container).get("error", ""),
         "StartedAt": run["started"] if run else ended["started"] if ended else NEVER,
         "FinishedAt": ended["finished"] if ended else NEVER,
         "Health": _health(engine, container),
@@ -136,18 +136,25 @@ def _source(engine: Engine, mount: dict[str, Any]) -> str:
         return ""
 
 
-def _network(network: str) -> dict[str, Any]:
-    return {
+def _attachment(container: Container) -> dict[str, Any]:
+    """What connects it while it runs."""
+    return container.run.get("network", {}) if container.run else {}
+
+
+def _network(container: Container) -> dict[str, Any]:
+    name, found = container.record["options"]["network"], _attachment(container)
+    addresses = {
         "EndpointID": "",
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "MacAddress": "",
+        "Gateway": found.get("gateway", ""),
+        "IPAddress": found.get("address", ""),
+        "IPPrefixLen": found.get("prefix", 0),
+        "MacAddress": found.get("mac", ""),
+    }
+    return {
+        **addresses,
         "Ports": {},
-        "SandboxKey": "",
-        "Networks": {
-            network: {"NetworkID": network, "IPAddress": "", "Gateway": "", "MacAddress": ""}
-        },
+        "SandboxKey": f"/proc/{container.run['pid']}/ns/net" if container.run and found else "",
+        "Networks": {name: {"NetworkID": name, **addresses}},
     }
 
 

@@ -115,7 +115,11 @@ class _Limited(TypedDict, total=False):
     unenforced: list[str]  # controllers whose limits were asked for and are not delivered
 
 
-class Run(_Limited):
+class _Connected(TypedDict, total=False):
+    network: dict[str, Any]  # sampan.drivers.Attachment
+
+
+class Run(_Limited, _Connected):
     """A run that may still be going on: processes are ours only if boot, pid and start time agree."""
 
     boot: str

@@ -18,6 +18,11 @@ class NoneBackend:
 
     name = "none"
     namespace = "private"
+    name_servers: tuple[str, ...] = ()
+    publishes: tuple[str, ...] = ()
+
+    def host_address(self) -> str:
+        return ""
 
     def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]:
         raise UnsupportedError(
@@ -29,11 +34,14 @@ class NoneBackend:
             f"cannot remove network {name}", f"{self.name} has no networks of its own"
         )
 
-    def attach(self, container: str, pid: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    def attach(self, container: str, network: int, options: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
     def detach(self, container: str, attachment: dict[str, Any]) -> None:
         return
+
+    def watched(self, container: str) -> tuple[int, ...]:
+        return ()
 
     def status(self, container: str, attachment: dict[str, Any]) -> dict[str, Any]:
         return attachment
