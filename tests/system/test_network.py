@@ -2,83 +2,19 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
-import shutil
 import signal
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from networks import fake, fetch, helper_of, needs, own_address, serving
 from system_tools import BUSYBOX, DEBIAN, Sampan, ended, has_subordinate_ids, until
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("slirp4netns") and os.access("/dev/net/tun", os.R_OK | os.W_OK)),
-    reason="slirp4netns and /dev/net/tun for everybody are needed",
-)
+pytestmark = needs("slirp4netns")
 SLIRP = ("--network", "slirp4netns")
-
-
-def own_address() -> str:
-    """An address of this machine that is not its loopback interface's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("198.51.100.1", 9))
-        return str(probe.getsockname()[0])
-
-
-class Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with the caller's address."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.client_address[0].encode())
-
-    def log_message(self, *_: Any) -> None:
-        return
-
-
-@contextmanager
-def serving(address: str) -> Iterator[int]:
-    """The port of a server of this machine."""
-    found = http.server.ThreadingHTTPServer((address, 0), Echo)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
-    yield found.server_port
-    found.shutdown()
-    found.server_close()
-
-
-def helpers(monitor: int) -> list[int]:
-    """The children of a monitor that carry packets."""
-    children = Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split()
-    return [int(pid) for pid in children if name_of(int(pid)) in ("slirp4netns", "pasta")]
-
-
-def name_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip().removesuffix(".avx2")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def helper_of(sampan: Sampan, name: str) -> int:
-    (found,) = helpers(sampan.state(name)["ConmonPid"])
-    return found
-
-
-def fetch(address: str, port: int) -> tuple[str, ...]:
-    return (
-        "sh",
-        "-c",
-        f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {address} {port} | tail -n 1",
-    )
 
 
 def test_the_host_is_reached_but_for_its_loopback_interface(sampan: Sampan) -> None:
@@ -214,24 +150,18 @@ def test_a_helper_that_ends_again_and_again_is_told(sampan: Sampan) -> None:
 def test_a_wrong_program_is_told_by_name(
     sampan: Sampan, tmp_path: Path, script: str, told: str
 ) -> None:
-    fake = tmp_path / "slirp4netns"
-    fake.write_text(f"#!/bin/sh\n{script}\n")
-    fake.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = fake(tmp_path, "slirp4netns", script)
     result = sampan("run", "--name", "c", *SLIRP, BUSYBOX, "true", env=environment)
     assert result.returncode == 125 and result.stdout == b""
     text = result.stderr.decode(errors="replace")
-    assert told in text and str(fake) in text
+    assert told in text and str(tmp_path) in text
     assert sampan.state("c")["Status"] == "exited"
     listed = sampan.text("plugin", "ls", "--format", "json", env=environment)
     assert [row for row in json.loads(listed) if row["Name"] == "slirp"]
 
 
 def test_a_program_that_never_gets_ready_is_ended(sampan: Sampan, tmp_path: Path) -> None:
-    fake = tmp_path / "slirp4netns"
-    fake.write_text("#!/bin/sh\nexec sleep 1000\n")
-    fake.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = fake(tmp_path, "slirp4netns", "exec sleep 1000")
     result = sampan("run", "--rm", *SLIRP, BUSYBOX, "true", env=environment)
     assert result.returncode == 125 and b"it was not ready after 10 s" in result.stderr
 

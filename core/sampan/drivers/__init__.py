@@ -219,7 +219,8 @@ class NetworkBackend(Protocol):
         """Connect a network namespace, whose container's program has not started yet; {} if there is nothing to do.
 
         network: a socket in that namespace (ioctl_ns(2) SIOCGSKNS has the namespace itself); the caller closes it.
-        options: `ports`, a list of published ports (sampan.model.ports).
+        options: `ports`, a list of published ports (sampan.model.ports); `directory`, a descriptor of the container's
+        directory of running state, for sockets.
         The attachment has what is known of `address`, `prefix`, `gateway`, `mac`, `interface`, and `clients`:
         "preserved" if the container sees the addresses of those who connect to a published port, or "proxied".
         """

@@ -6,7 +6,7 @@ from sampan import __version__
 from sampan.engine import limits_shown, losses
 from sampan.engine.stop import is_stopping
 from sampan.errors import NotFoundError
-from sampan.model import isolation, sizes
+from sampan.model import isolation, ports, sizes
 from sampan.model import options as words
 
 TYPE_CHECKING = False
@@ -152,9 +152,20 @@ def _network(container: Container) -> dict[str, Any]:
     }
     return {
         **addresses,
-        "Ports": {},
+        **_published(container, found),
         "SandboxKey": f"/proc/{container.run['pid']}/ns/net" if container.run and found else "",
         "Networks": {name: {"NetworkID": name, **addresses}},
+    }
+
+
+def _published(container: Container, found: dict[str, Any]) -> dict[str, Any]:
+    """Its ports while it runs; ClientAddress is sampan's own: whether the container sees who connects to them."""
+    chosen = container.record["options"]
+    if "ports" not in chosen or not container.live:
+        return {"Ports": {}}
+    return {
+        "Ports": ports.bindings(chosen["ports"], chosen.get("expose", [])),
+        "ClientAddress": found.get("clients", ""),
     }
 
 
@@ -241,7 +252,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
             "Size": sizes.decimal_text(log_size),
         },
         "NetworkMode": chosen["network"],
-        "PortBindings": {},
+        "PortBindings": ports.bindings(chosen.get("ports", [])),
         "RestartPolicy": {
             "Name": chosen["restart"] if chosen["restart"] != "no" else "",
             "MaximumRetryCount": chosen["restart_max"],
@@ -262,7 +273,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         "Init": bool(chosen["init"]),
         "OomScoreAdj": chosen["oom_score_adj"] or 0,
         "Privileged": chosen["privileged"],
-        "PublishAllPorts": False,
+        "PublishAllPorts": chosen.get("publish_all", False),
         "ReadonlyRootfs": chosen["read_only"],
         "SecurityOpt": security,
         "ShmSize": chosen["shm_size"],

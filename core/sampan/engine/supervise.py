@@ -159,7 +159,8 @@ class Supervisor:
         if process.network < 0:
             return
         try:
-            self.attachment = self.network.attach(self.record["id"], process.network, {})
+            told = {"ports": self.options.get("ports", []), "directory": self.bundle_fd}
+            self.attachment = self.network.attach(self.record["id"], process.network, told)
         finally:
             os.close(process.network)
 

@@ -50,6 +50,9 @@ class RunOptions(TypedDict):
     secrets: NotRequired[list[dict[str, Any]]]  # sampan.model.secret; missing without one
     shm_size: int
     network: str  # a backend, or container:ID
+    ports: NotRequired[list[dict[str, Any]]]  # sampan.model.ports; the next two are missing with it
+    expose: NotRequired[list[str]]
+    publish_all: NotRequired[bool]
     pid: str  # "", host or container:ID (sampan.model.isolation), as the next three
     ipc: str  # and private, shareable, none
     uts: str
