@@ -120,7 +120,7 @@ def free_port(count: int = 1) -> int:
 def helpers(monitor: int) -> list[int]:
     """The children of a monitor that carry packets."""
     children = Path(f"/proc/{monitor}/task/{monitor}/children").read_text().split()
-    return [int(pid) for pid in children if name_of(int(pid)) in ("slirp4netns", "pasta")]
+    return [int(pid) for pid in children if name_of(int(pid)) in ("slirp4netns", "passt")]
 
 
 def name_of(pid: int) -> str:

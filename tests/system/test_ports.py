@@ -45,14 +45,14 @@ def test_a_server_is_reached_and_sees_who_asks(sampan: Sampan) -> None:
 
 
 def test_ports_are_shown(sampan: Sampan) -> None:
-    port = free_port(3)
-    words = ("-p", f"{port}-{port + 2}:80-82", "-p", f"127.0.0.1:{port}:53/udp", "--expose", "99")
+    port, own = free_port(3), own_address()
+    words = ("-p", f"{port}-{port + 2}:80-82", "-p", f"{own}:{port}:53/udp", "--expose", "99")
     serve(sampan, *SLIRP, *words)
-    shown = f"0.0.0.0:{port}-{port + 2}->80-82/tcp, 127.0.0.1:{port}->53/udp"
+    shown = f"0.0.0.0:{port}-{port + 2}->80-82/tcp, {own}:{port}->53/udp"
     assert sampan.text("ps", "--format", "{{.Ports}}") == shown
     assert sampan.text("port", "c").splitlines() == [
         *(f"{80 + n}/tcp -> 0.0.0.0:{port + n}" for n in range(3)),
-        f"53/udp -> 127.0.0.1:{port}",
+        f"53/udp -> {own}:{port}",
     ]
     assert sampan.text("port", "c", "81") == f"0.0.0.0:{port + 1}"
     assert sampan.text("port", "-a").splitlines()[0].endswith(f"\t80/tcp -> 0.0.0.0:{port}")
@@ -60,7 +60,7 @@ def test_ports_are_shown(sampan: Sampan) -> None:
     found = inspected(sampan)
     ports = found["NetworkSettings"]["Ports"]
     assert ports["80/tcp"] == [{"HostIp": "0.0.0.0", "HostPort": str(port)}]
-    assert ports["53/udp"] == [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
+    assert ports["53/udp"] == [{"HostIp": own, "HostPort": str(port)}]
     assert ports["99/tcp"] is None
     assert found["HostConfig"]["PortBindings"].keys() == {"80/tcp", "81/tcp", "82/tcp", "53/udp"}
     sampan.text("stop", "-t", "0", "c")
@@ -143,6 +143,7 @@ def test_a_low_port_is_explained(sampan: Sampan) -> None:
     ("words", "told"),
     [
         (("-p", "[::1]:8080:80"), "cannot publish [::1]:8080->80/tcp: the network slirp4netns publishes at IPv4"),
+        (("-p", "127.0.0.1:8053:53/udp"), "slirp4netns does not answer UDP at the machine's loopback interface"),
         (("-p", "203.0.113.77:8080:80"), "203.0.113.77 is no address of this machine"),
         (("-p", "8080-8082:80"), "host and container port ranges have different lengths: 3 vs 1"),
         (("-p", "8080:80", "-p", "8080:81"), "conflicting port mappings for host port 8080 (protocol tcp)"),

@@ -82,7 +82,9 @@ SHARED = [
     Option("--log-opt", LIST, "Option of the log driver", "KEY=VALUE"),
     Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),
-    Option("--network --net", help="none, host, slirp4netns or container:NAME", metavar="NAME"),
+    Option(
+        "--network --net", help="none, host, slirp4netns, pasta or container:NAME", metavar="NAME"
+    ),
     Option("--no-healthcheck", FLAG, "Check nothing, whatever the image says"),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
     Option("--oom-score-adj", INTEGER, "Adjust the OOM score (-1000 to 1000)"),

@@ -205,7 +205,15 @@ class NetworkBackend(Protocol):
     name: str
     namespace: str  # "private" or "host": what the runtime is to make
     name_servers: Sequence[str]  # of its own, for /etc/resolv.conf; the host's follow
-    publishes: Sequence[str]  # what can be published: "tcp", "udp", "tcp6", "udp6"
+
+    @property
+    def publishes(self) -> Sequence[str]:
+        """What can be published: "tcp" and "udp" at IPv4 addresses, "tcp6" and "udp6" at IPv6 addresses."""
+        ...
+
+    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
+        """UnsupportedError: these (sampan.model.ports) cannot be published together, and why. Called in the command."""
+        ...
 
     def host_address(self) -> str:
         """The address at which a container reaches this machine; "" if it does not."""

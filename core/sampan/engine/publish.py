@@ -29,10 +29,11 @@ TRIES = 100  # for a port that is free at every address
 def check(engine: Engine, chosen: RunOptions, but: str = "") -> None:
     """Whether the ports can be had now. `but`: the id of the container whose ports they are."""
     backend = engine.network(chosen["network"])
-    for port in chosen.get("ports", []):
-        for single in _addressed(port, backend):
-            if error := single["host_port"] and _refusal(single):
-                raise _explained(engine, single, error, but)
+    singles = [single for port in chosen.get("ports", []) for single in _addressed(port, backend)]
+    backend.check_ports([single for single in singles if single["host_port"]])
+    for single in singles:
+        if error := single["host_port"] and _refusal(single):
+            raise _explained(engine, single, error, but)
 
 
 def settle(engine: Engine, chosen: RunOptions, exposed: dict[str, Any]) -> None:

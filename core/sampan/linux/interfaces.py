@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import fcntl
 import struct
+import sys
 
 _SIOCGSKNS = 0x894C
 _SIOCGIFADDR = 0x8915
@@ -47,3 +48,23 @@ def outgoing_address() -> str:
         return ""
     finally:
         probe.close()
+
+
+def default_gateway() -> str:
+    """This machine's way out for IPv4; "" if it has none (proc_net_route)."""
+    with open("/proc/net/route", encoding="ascii") as file:
+        for line in file.readlines()[1:]:
+            _, destination, gateway, *_, mask = line.split()[:8]
+            if destination == mask == "00000000":
+                return _socket.inet_ntoa(int(gateway, 16).to_bytes(4, sys.byteorder))
+    return ""
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has a way out for IPv6."""
+    try:
+        with open("/proc/net/ipv6_route", encoding="ascii") as file:
+            rows = [line.split() for line in file]
+    except OSError:  # a kernel without IPv6
+        return False
+    return any(set(row[0]) == {"0"} and row[1] == "00" and row[-1] != "lo" for row in rows)

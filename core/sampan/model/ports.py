@@ -10,7 +10,7 @@ from sampan.errors import UnsupportedError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     Port = dict[str, Any]
@@ -113,11 +113,11 @@ def exposed(words: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def inside(port: Port) -> str:
+def inside(port: Mapping[str, Any]) -> str:
     return f"{port['container_port']}/{port['protocol']}"
 
 
-def outside(port: Port) -> str:
+def outside(port: Mapping[str, Any]) -> str:
     """ADDRESS:PORT."""
     address = port["host_ip"] or EVERY[4]
     return (
@@ -125,7 +125,7 @@ def outside(port: Port) -> str:
     )
 
 
-def family(port: Port) -> int:
+def family(port: Mapping[str, Any]) -> int:
     return 6 if ":" in port["host_ip"] else 4
 
 

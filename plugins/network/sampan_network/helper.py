@@ -14,14 +14,11 @@ import select
 from sampan.errors import SampanError, UnsupportedError
 from sampan.linux import libc, processes, signals
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 PATIENCE = 10.0  # seconds until it must be ready
 ANSWER = 3.0  # seconds that it may take to tell its version
 FAREWELL = 0.5  # seconds that it may take to leave
 KEPT = 64 << 10  # bytes of what it says
+NOISE = ("WARNING", "to syslog")  # pasta has a log that nobody opens in a container
 TELLING = 3  # lines of it that an error repeats
 PLACES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")
 TUN = "/dev/net/tun"
@@ -45,9 +42,17 @@ def version(program: str) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return f"--version fails: {error}"
-    lines = done.stdout.decode(errors="replace").splitlines()
-    told = next((line.strip() for line in lines if any(map(str.isdigit, line))), "")
-    return told[:80] or f"--version tells nothing (status {done.returncode})"
+    said = _lines(done.stdout)
+    return said[0][:80] if said else f"--version tells nothing (status {done.returncode})"
+
+
+def _lines(said: bytes) -> list[str]:
+    """What can be read of what a program says, but for what is of no account."""
+    lines = [
+        "".join(filter(str.isprintable, line)).strip()
+        for line in said.decode(errors="replace").splitlines()
+    ]
+    return [line for line in lines if line and not any(word in line for word in NOISE)]
 
 
 def missing(name: str, package: str) -> tuple[str, str] | None:
@@ -65,43 +70,45 @@ def missing(name: str, package: str) -> tuple[str, str] | None:
     return None
 
 
-def check(name: str, package: str) -> str:
-    """The program's path. UnsupportedError: why it cannot work here."""
-    if wrong := missing(name, package):
-        raise UnsupportedError(f"cannot connect a container with {name}", *wrong)
-    return find(name)
+def unusable(name: str, wrong: tuple[str, str]) -> UnsupportedError:
+    return UnsupportedError(f"cannot connect a container with {name}", *wrong)
 
 
 class Helper:
     """The running program: `pidfd` can be read when it ends."""
 
     def __init__(
-        self, argv: Sequence[str], fds: Sequence[int], *, patience: float = PATIENCE
+        self,
+        argv: list[str],
+        fds: dict[int, int],
+        *,
+        ready: int,
+        leash: int = -1,
+        patience: float = PATIENCE,
     ) -> None:
         """Start it and wait until it is ready.
 
-        fds become its descriptors 3, 4, ...; then follow the end of the pipe into which it writes when it is ready, and
-        the one that it must see end.  {ready} and {leash} in its words stand for their numbers.
+        fds: {the number that a descriptor has in the program: the descriptor}.  ready: the number of the pipe into
+        which it writes when it is ready.  leash: the number of the one that it must see end.
         """
-        self.program, self.pid = argv[0], -1
-        ready, tell = os.pipe2(os.O_CLOEXEC)
+        self.program = argv[0]
+        told, tell = os.pipe2(os.O_CLOEXEC)
         held, self._leash = os.pipe2(os.O_CLOEXEC)
         self._errors = os.memfd_create("stderr", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self._errors, KEPT)
         fcntl.fcntl(self._errors, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
-        numbers = {"ready": 3 + len(fds), "leash": 4 + len(fds)}
-        words = [word.format(**numbers) for word in argv]
+        places = {**fds, 2: self._errors, ready: tell, **({leash: held} if leash >= 0 else {})}
         monitor = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _execute(words, [*fds, tell, held], self._errors, monitor)
+            _execute(argv, places, monitor)
         self.pidfd = os.pidfd_open(self.pid)
         os.close(tell)
         os.close(held)
         try:
-            self._await(ready, patience)
+            self._await(told, patience)
         finally:
-            os.close(ready)
+            os.close(told)
 
     def _await(self, ready: int, patience: float) -> None:
         poll = select.poll()
@@ -135,14 +142,11 @@ class Helper:
     def _complaint(self) -> str:
         """The last lines of what it wrote to its standard error."""
         said = os.lseek(self._errors, 0, os.SEEK_CUR)  # an offset that it shares
-        text = os.pread(self._errors, min(said, KEPT), 0).decode(errors="replace")
-        lines = ["".join(filter(str.isprintable, line)).strip() for line in text.splitlines()]
-        return "; ".join(
-            [line[:200] for line in lines if line and "WARNING" not in line][-TELLING:]
-        )
+        lines = _lines(os.pread(self._errors, min(said, KEPT), 0))
+        return "; ".join(line[:200] for line in lines[-TELLING:])
 
 
-def _execute(words: list[str], fds: list[int], errors: int, monitor: int) -> None:
+def _execute(argv: list[str], places: dict[int, int], monitor: int) -> None:
     """In the child: nothing but the given descriptors goes along."""
     try:
         processes.die_with_parent()
@@ -152,12 +156,12 @@ def _execute(words: list[str], fds: list[int], errors: int, monitor: int) -> Non
         signals.reset_all()
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        wanted = [null, null, errors, *fds]
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in wanted]
-        for number, fd in enumerate(high):
+        places = {0: null, 1: null, **places}
+        high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for number, fd in places.items()}
+        for number, fd in high.items():
             os.dup2(fd, number)
-        libc.close_range(len(wanted))
-        os.execve(words[0], words, {"PATH": ":".join(PLACES), "LANG": "C.UTF-8"})
+        libc.close_range(max(places) + 1)
+        os.execve(argv[0], argv, {"PATH": ":".join(PLACES), "LANG": "C.UTF-8"})
     except OSError as error:
         os.write(2, f"{error.strerror}\n".encode())
     finally:

@@ -7,7 +7,7 @@ from sampan.model.contract import Probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from sampan.model.contract import DriverContext
@@ -19,7 +19,13 @@ class NoneBackend:
     name = "none"
     namespace = "private"
     name_servers: tuple[str, ...] = ()
-    publishes: tuple[str, ...] = ()
+
+    @property
+    def publishes(self) -> tuple[str, ...]:
+        return ()
+
+    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
+        return
 
     def host_address(self) -> str:
         return ""

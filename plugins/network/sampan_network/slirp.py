@@ -9,96 +9,68 @@ capabilities, a seccomp filter (slirp4netns(1)).
 from __future__ import annotations
 
 import _socket
-import os
 
 from sampan import files, jsontext
-from sampan.errors import InUseError, SampanError
+from sampan.errors import InUseError, UnsupportedError
 from sampan.linux import interfaces
-from sampan.model import ports
-from sampan.model.contract import Probe
-from sampan_network import helper
-from sampan_network.none import NoneBackend
+from sampan.model.ports import inside, outside
+from sampan_network import helper, linked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from sampan.model.contract import DriverContext
+    from sampan.model.contract import DriverContext, Probe
 
-PROGRAM = PACKAGE = "slirp4netns"
-INTERFACE = "tap0"
 ADDRESS, PREFIX, GATEWAY, NAME_SERVER = "10.0.2.100", 24, "10.0.2.2", "10.0.2.3"
 SOCKET = "slirp"  # in the container's directory
-RESTARTS = 10  # how often a helper that ends is started again in one run
 WORDS = [
     "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp", "--enable-ipv6",
-    "--ready-fd={ready}", "--exit-fd={leash}", "--netns-type=path", "/proc/self/fd/3", INTERFACE,
+    "--ready-fd=5", "--exit-fd=6", "--netns-type=path", "/proc/self/fd/3", linked.INTERFACE,
 ]  # fmt: skip
 
 
-class Link:
-    """One container's connection: what is needed to make it, and the program that is it now."""
+class SlirpLink(linked.Link):
+    """Ports are opened over a socket, to which nobody else will talk: it is removed when the last one is open."""
 
-    def __init__(self, network: int, options: Mapping[str, Any]) -> None:
-        self._network = os.dup(network)
-        self._directory = os.dup(options["directory"])
-        self._ports: list[dict[str, Any]] = options["ports"]
-        self.restarts = 0
-        self.helper: helper.Helper | None = None
+    program = package = "slirp4netns"
 
-    def connect(self) -> dict[str, Any]:
-        program = helper.check(PROGRAM, PACKAGE)
+    def start(self, program: str, namespace: int) -> helper.Helper:
         words = [program, *WORDS]
-        if self._ports:
+        if self.ports:
             words.insert(1, f"--api-socket=/proc/self/fd/4/{SOCKET}")
-            files.unlink(self._directory, SOCKET)
-        namespace = interfaces.namespace(self._network)
-        try:
-            self.helper = helper.Helper(words, [namespace, self._directory])
-        finally:
-            os.close(namespace)
-        if self._ports:
-            self._publish()
-        return {
-            "interface": INTERFACE,
-            "address": ADDRESS,
-            "prefix": PREFIX,
-            "gateway": GATEWAY,
-            "mac": interfaces.hardware_address(self._network, INTERFACE),
-            "clients": "preserved",
-            "restarts": self.restarts,
-        }
+            files.unlink(self.directory, SOCKET)
+        return helper.Helper(words, {3: namespace, 4: self.directory}, ready=5, leash=6)
 
-    def _publish(self) -> None:
-        """Nobody else will talk to the socket: it is removed when the last port is open."""
-        for port in self._ports:
-            answer = self._request(
-                {
-                    "execute": "add_hostfwd",
-                    "arguments": {
-                        "proto": port["protocol"],
-                        "host_addr": port["host_ip"],
-                        "host_port": port["host_port"],
-                        "guest_addr": ADDRESS,
-                        "guest_port": port["container_port"],
-                    },
-                }
-            )
+    def addresses(self) -> dict[str, Any]:
+        return {"address": ADDRESS, "prefix": PREFIX, "gateway": GATEWAY}
+
+    def publish(self) -> None:
+        for port in self.ports:
+            arguments = {
+                "proto": port["protocol"],
+                "host_addr": port["host_ip"],
+                "host_port": port["host_port"],
+                "guest_addr": ADDRESS,
+                "guest_port": port["container_port"],
+            }
+            answer = self._request({"execute": "add_hostfwd", "arguments": arguments})
             if "return" not in answer:
                 raise InUseError(
-                    f"cannot publish {ports.outside(port)}->{ports.inside(port)}",
-                    f"{PROGRAM}: {answer.get('error', {}).get('desc', 'no answer')}",
+                    f"cannot publish {outside(port)}->{inside(port)}",
+                    f"{self.program}: {answer.get('error', {}).get('desc', 'no answer')}",
                     "another program may have taken the port just now: start the container again",
                 )
-        files.unlink(self._directory, SOCKET)
+        if self.ports:
+            files.unlink(self.directory, SOCKET)
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
         """One request a connection (slirp4netns(1), API SOCKET)."""
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             sock.settimeout(helper.PATIENCE)
-            sock.connect(f"/proc/self/fd/{self._directory}/{SOCKET}")
+            sock.connect(f"/proc/self/fd/{self.directory}/{SOCKET}")
             sock.send(jsontext.dumps(request).encode())
             sock.shutdown(_socket.SHUT_WR)
             answer: dict[str, Any] = jsontext.loads(sock.recv(4096))
@@ -108,54 +80,28 @@ class Link:
         finally:
             sock.close()
 
-    def disconnect(self) -> str:
-        """How the program ended."""
-        ended, self.helper = self.helper, None
-        return ended.end() if ended else ""
 
-    def close(self) -> None:
-        self.disconnect()
-        os.close(self._network)
-        os.close(self._directory)
-
-
-class SlirpBackend(NoneBackend):
-    """A program for each container."""
-
+class SlirpBackend(linked.LinkedBackend):
     name = "slirp4netns"
+    link = SlirpLink
     name_servers = (NAME_SERVER,)
-    publishes = ("tcp", "udp")  # it forwards from IPv4 addresses only
 
-    def __init__(self) -> None:
-        self._links: dict[str, Link] = {}
+    @property
+    def publishes(self) -> tuple[str, ...]:
+        return ("tcp", "udp")  # it forwards from IPv4 addresses only
+
+    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
+        """What answers a datagram of the loopback interface would go to 10.0.2.2, which is closed."""
+        for port in ports:
+            if port["protocol"] == "udp" and port["host_ip"].startswith("127."):
+                raise UnsupportedError(
+                    f"cannot publish {outside(port)}->{inside(port)}",
+                    "slirp4netns does not answer UDP at the machine's loopback interface",
+                    "publish it at another address, or use --network pasta and the same port on both sides",
+                )
 
     def host_address(self) -> str:
         return interfaces.outgoing_address()
-
-    def attach(self, container: str, network: int, options: Mapping[str, Any]) -> dict[str, Any]:
-        link = self._links[container] = Link(network, options)
-        return link.connect()
-
-    def detach(self, container: str, attachment: dict[str, Any]) -> None:
-        if link := self._links.pop(container, None):
-            link.close()
-
-    def watched(self, container: str) -> tuple[int, ...]:
-        link = self._links.get(container)
-        return (link.helper.pidfd,) if link and link.helper else ()
-
-    def status(self, container: str, attachment: dict[str, Any]) -> dict[str, Any]:
-        """A helper that has ended is started again, with its ports."""
-        link = self._links[container]
-        said = link.disconnect()
-        if link.restarts == RESTARTS:
-            raise SampanError(
-                "the container's network is down",
-                f"{PROGRAM} ended {RESTARTS + 1} times: {said}",
-                "restart the container",
-            )
-        link.restarts += 1
-        return link.connect()
 
 
 def sampan_network_backend(context: DriverContext) -> SlirpBackend:
@@ -163,7 +109,4 @@ def sampan_network_backend(context: DriverContext) -> SlirpBackend:
 
 
 def sampan_probe(context: DriverContext) -> Probe:
-    if wrong := helper.missing(PROGRAM, PACKAGE):
-        return Probe(False, *wrong)
-    program = helper.find(PROGRAM)
-    return Probe(True, f"{program}, {helper.version(program)}", rank=3)
+    return linked.probe(SlirpLink, rank=3)
