@@ -175,3 +175,19 @@ def test_the_probe_tells_the_version(sampan: Sampan) -> None:
 def test_debian_too(sampan: Sampan) -> None:
     """glibc's resolver takes the file as it is."""
     assert "tap0" in sampan.text("run", "--rm", *SLIRP, DEBIAN, "cat", "/proc/net/route")
+
+
+def test_the_modes_are_listed(sampan: Sampan) -> None:
+    assert sampan.text("network", "ls", "-q").split() == ["host", "none", "pasta", "slirp4netns"]
+    assert sampan.text("network", "ls").splitlines()[0].split()[:4] == [
+        "NETWORK",
+        "ID",
+        "NAME",
+        "DRIVER",
+    ]
+    (found,) = json.loads(sampan.text("network", "inspect", "slirp"))
+    assert (found["Name"], found["Driver"], found["Usable"]) == ("slirp", "slirp4netns", "yes")
+    for name, status in (("slirp", 0), ("pasta", 0), ("none", 0), ("x", 1)):
+        assert sampan("network", "exists", name).returncode == status
+    assert b"no such network" in sampan("network", "inspect", "x").stderr
+    assert b"sampan has no networks of its own yet" in sampan("network", "create", "x").stderr
