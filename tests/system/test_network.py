@@ -93,6 +93,9 @@ def test_a_container_that_joins(sampan: Sampan) -> None:
     )
     assert "tap0" in sampan.text("run", "--rm", *words, "cat", "/proc/net/route")
     assert "tap0" in sampan.text("exec", "c", "cat", "/proc/net/route")
+    sampan.text("run", "-d", "--name", "d", "--network", "container:c", BUSYBOX, "sleep", "100")
+    words = ("--network", "container:d", BUSYBOX)
+    assert "nameserver 10.0.2.3" in sampan.text("run", "--rm", *words, "cat", "/etc/resolv.conf")
 
 
 def test_the_helper_ends_with_the_container(sampan: Sampan) -> None:

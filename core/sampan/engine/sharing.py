@@ -116,6 +116,8 @@ def network_of(engine: Engine, record: Record) -> tuple[NetworkBackend, Record]:
     """(the backend of the network, the record of the container that it belongs to)."""
     donor = donors(engine, record["options"]).get("network")
     own = donor.record if donor else record
+    while further := isolation.shared(own["options"]).get("network"):  # it has joined, too
+        own = engine.containers.get(further).record
     return engine.network(own["options"]["network"]), own
 
 
