@@ -38,6 +38,7 @@ ALL = [
     ["--volume", "/tmp:/a,b:ro,rslave", "--mount", 'type=bind,source=/tmp,"target=/q,x",bind-recursive=disabled'],
     ["--mount", "type=devpts,target=/pts,uid=3,mode=0600"],
     ["--device", "/dev/null:/dev/x:r"],
+    ["--network", "slirp4netns", "-p", "0.0.0.0:8080-8081:80-81", "-p", "[::1]:53:53/udp", "--expose", "99/udp"],
 ]  # fmt: skip
 
 

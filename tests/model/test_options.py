@@ -182,8 +182,6 @@ def test_any_command_line_is_read_or_refused(words: list[str]) -> None:
 def test_flags_that_are_not_there_yet() -> None:
     for word in (
         "--device-cgroup-rule=c 1:3 r",
-        "-p=80:80",
-        "-P",
         "--subuidname=me",
     ):
         with pytest.raises(UnsupportedError, match="is not supported"):

@@ -9,14 +9,12 @@ from __future__ import annotations
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option, Verb, parse
 from sampan.errors import NotFoundError, UnsupportedError, UsageError
 
-KINDS = {  # kind: (what sampan does not have, what is always there)
-    "network": ("networks of its own", ("none", "host")),
-    "pod": ("pods", ()),
-}
-HEADINGS = {
-    "network": "NETWORK ID    NAME        DRIVER",
-    "pod": "POD ID      NAME        STATUS      CREATED     INFRA ID    # OF CONTAINERS",
-}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+KINDS = {"network": "networks of its own", "pod": "pods"}  # what sampan does not have
+HEADING = "POD ID      NAME        STATUS      CREATED     INFRA ID    # OF CONTAINERS"
 SHARED = [
     Option("--all -a", FLAG, "All"),
     Option("--filter -f", LIST, "Only what matches", "KEY=VALUE"),
@@ -49,7 +47,7 @@ def main(words: list[str], kind: str) -> int:
             raise UsageError(f"missing command 'sampan {kind} COMMAND'")
         return 0
     verb = ALIASES.get(words[0], words[0])
-    many, there = KINDS[kind]
+    many = KINDS[kind]
     if verb not in VERBS:
         raise UnsupportedError(f"sampan {kind} {verb}", f"sampan has no {many} yet")
     arguments, summary = VERBS[verb]
@@ -67,11 +65,14 @@ def main(words: list[str], kind: str) -> int:
         from sampan.model.options import signal_number
 
         signal_number(values["signal"])
+    if kind == "network" and verb in ("ls", "exists", "inspect") and (names or verb == "ls"):
+        return _modes(verb, values, names)
     if verb == "ls":
-        _list(kind, there, values["quiet"], bool(values["noheading"] or values["format"]))
+        if not (values["quiet"] or values["noheading"] or values["format"]):
+            print(HEADING)
         return 0
     if verb == "exists":
-        return 0 if names and names[0] in there else 1
+        return 1
     if verb == "prune" or values["all"] or (names and (values["force"] or values["ignore"])):
         return 0
     if not names:
@@ -83,18 +84,24 @@ def main(words: list[str], kind: str) -> int:
     )
 
 
-def _list(kind: str, there: tuple[str, ...], quiet: bool, bare: bool) -> None:
-    if not quiet and not bare:
-        print(HEADINGS[kind])
-    for name in there:
-        print(name if quiet or bare else f"{'-':14}{name:12}{name}")
+def _modes(verb: str, values: dict[str, Any], names: list[str]) -> int:
+    """What --network may name: there are modes, if no networks."""
+    from sampan.cli import network
+
+    if verb == "exists":
+        return 0 if network.exists(names[0]) else 1
+    if verb == "inspect":
+        network.inspect(names)
+    else:
+        network.ls(values)
+    return 0
 
 
 def _overview(kind: str) -> str:
     rows = [f"  {name:10}{text}" for name, (_, text) in sorted(VERBS.items())]
     return "\n".join(
         [
-            f"Manage {kind}s (sampan has no {KINDS[kind][0]} yet)",
+            f"Manage {kind}s (sampan has no {KINDS[kind]} yet)",
             "",
             "Usage:",
             f"  sampan {kind} [command]",

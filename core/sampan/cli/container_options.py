@@ -35,6 +35,7 @@ SHARED = [
     Option("--env -e", LIST, "Set an environment variable", "NAME[=VALUE]"),
     Option("--env-file", LIST, "Read environment variables from a file", "FILE"),
     Option("--env-host", FLAG, "Pass the caller's whole environment"),
+    Option("--expose", LIST, "Let -P publish a further port", "PORT[-PORT][/tcp|udp]"),
     Option("--gidmap", LIST, "Map group ids: 0 is yours, 1.. subordinate", "CONTAINER:ID:COUNT"),
     Option("--group-add", LIST, "Add a supplementary group, or keep-groups", "GROUP"),
     Option(
@@ -81,7 +82,9 @@ SHARED = [
     Option("--log-opt", LIST, "Option of the log driver", "KEY=VALUE"),
     Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),
-    Option("--network --net", help="none, host or container:NAME", metavar="NAME"),
+    Option(
+        "--network --net", help="none, host, slirp4netns, pasta or container:NAME", metavar="NAME"
+    ),
     Option("--no-healthcheck", FLAG, "Check nothing, whatever the image says"),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
     Option("--oom-score-adj", INTEGER, "Adjust the OOM score (-1000 to 1000)"),
@@ -91,6 +94,10 @@ SHARED = [
     Option("--pidfile", help="Write the container's pid to a file", metavar="FILE"),
     Option("--platform", help="Platform of the image", metavar="OS/ARCH[/VARIANT]"),
     Option("--privileged", FLAG, "No masks, no seccomp, every capability of the user namespace"),
+    Option(
+        "--publish -p", LIST, "Publish a port on the host", "[IP:][HOST_PORT:]PORT[-PORT][/tcp|udp]"
+    ),
+    Option("--publish-all -P", FLAG, "Publish what the image exposes at free ports of the host"),
     Option("--pull", help="always, missing, newer or never", default="missing", metavar="POLICY"),
     Option("--quiet -q", FLAG, "Show no progress of a pull"),
     Option("--read-only", FLAG, "Make the root file system read-only"),
@@ -149,7 +156,7 @@ def build(
     values: dict[str, Any], command: list[str], settings: Settings, *, detach: bool
 ) -> RunOptions:
     """RunOptions from the parsed flags."""
-    refused.refuse(values, limits=settings.limits, network=values["network"])
+    refused.refuse(values, limits=settings.limits)
     places = limit_options.limits(values, effort=settings.limits == "best-effort")
     network = values["network"] or settings.network or "none"
     security = words.security(values["security_opt"])
@@ -203,6 +210,7 @@ def build(
         "devices": [words.device(word) for word in values["device"]],
         "shm_size": sizes.size(values["shm_size"], "--shm-size"),
         "network": network,
+        **words.published(values, network),
         "pid": isolation.parse("pid", values["pid"]),
         "ipc": isolation.parse("ipc", values["ipc"]),
         "uts": uts,

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     class Health(TypedDict, total=False):
         health: dict[str, Any]
 
+    class Published(TypedDict, total=False):
+        ports: list[dict[str, Any]]
+        expose: list[str]
+        publish_all: bool
+
     class Secrets(TypedDict, total=False):
         secrets: list[dict[str, Any]]
 
@@ -213,6 +218,27 @@ def secrets(words: list[str]) -> Secrets:
         if places.count(place) > 1:
             raise UsageError("--secret", f"two secrets have the target {place[1]}", "target=OTHER")
     return {"secrets": uses}
+
+
+def published(values: dict[str, Any], network: str) -> Published:
+    """What is said of ports; nothing if nothing is, or if the network has none by choice."""
+    if not (values["publish"] or values["expose"] or values["publish_all"]):
+        return {}
+    from sampan.model import ports
+
+    found: Published = {
+        "ports": ports.parse(values["publish"]),
+        "expose": ports.exposed(values["expose"]),
+        "publish_all": values["publish_all"],
+    }
+    if network.partition(":")[0] not in ("none", "host", "container"):
+        return found
+    if network == "none" and not values["network"]:  # who has chosen nothing is told what to choose
+        return found
+    if values["publish"] or values["publish_all"]:  # podman's sentence
+        text = "as one of the Host, Container, Pod, and None network modes are in use"
+        os.write(2, f"Port mappings have been discarded {text}\n".encode())
+    return {}
 
 
 def health(values: dict[str, Any]) -> Health:

@@ -37,6 +37,10 @@ def main(words: list[str]) -> int:
         from sampan.engine import sharing
 
         sharing.settle(engine, chosen)
+    if "ports" in chosen:
+        from sampan.engine import publish
+
+        publish.check(engine, chosen)
     image = find_image(engine, arguments[0], values)
     if values["replace"]:
         replace(engine, values)

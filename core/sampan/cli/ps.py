@@ -126,7 +126,7 @@ def row(container: Container, *, full: bool) -> dict[str, Any]:
         "ExitedAt": int(times.parse(container.exit["finished"])) if container.exit else 0,
         "StartedAt": int(times.parse(container.run["started"])) if container.run else 0,
         "Pid": container.run["pid"] if container.run else 0,
-        "Ports": "",
+        "Ports": _ports(container),
         "Names": container.name,
         "Labels": record["options"]["labels"],
         "Mounts": [mount["destination"] for mount in record["options"]["mounts"]],
@@ -135,6 +135,15 @@ def row(container: Container, *, full: bool) -> dict[str, Any]:
         "PodName": "",
         "Size": "",
     }
+
+
+def _ports(container: Container) -> str:
+    published = container.record["options"].get("ports")
+    if not (published and container.live):
+        return ""
+    from sampan.model import ports
+
+    return ports.shown(published)
 
 
 def status_of(container: Container) -> str:

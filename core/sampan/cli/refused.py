@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 LIMITS = "real-time limits and device rules"
 TOPICS = {
     LIMITS: "cpu-rt-period cpu-rt-runtime device-cgroup-rule",
-    "published ports": "publish expose",
     "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
     "named id ranges": "subgidname subuidname",
     "pods": "init-ctr pod pod-id-file",
@@ -31,7 +30,6 @@ TOPICS = {
     "further entries for passwd and group": "group-entry passwd-entry chrootdirs",
 }  # fmt: skip
 SWITCHES = {
-    "--publish-all -P": "published ports",
     "--rootfs": "containers without an image",
     "--env-merge": "merged variables",
 }
@@ -41,17 +39,16 @@ SAME = {  # values that ask for what is so anyway
 }
 NO_LIMIT = ("0", "-1", "")
 _NAMES = {name: topic for topic, names in TOPICS.items() for name in names.split()}
-_SHORT = {"publish": " -p"}
 OPTIONS = [
-    *(Option(f"--{name}{_SHORT.get(name, '')}", LIST, f"(no {topic} yet)") for name, topic in _NAMES.items()),
+    *(Option(f"--{name}", LIST, f"(no {topic} yet)") for name, topic in _NAMES.items()),
     *(Option(names, FLAG, f"(no {topic} yet)") for names, topic in SWITCHES.items()),
     Option("--disable-content-trust", FLAG, "(for compatibility; images are always verified)"),
     Option("--kernel-memory", help="(for compatibility; without effect)", metavar="BYTES"),
 ]  # fmt: skip
 
 
-def refuse(values: dict[str, Any], *, limits: str, network: str | None) -> None:
-    """Say which option cannot be had, instead of ignoring it. `network` is what was asked for."""
+def refuse(values: dict[str, Any], *, limits: str) -> None:
+    """Say which option cannot be had, instead of ignoring it."""
     if values["kernel_memory"]:
         _warn("The --kernel-memory flag is no longer supported. This flag is a noop.")
     told = False
@@ -62,11 +59,6 @@ def refuse(values: dict[str, Any], *, limits: str, network: str | None) -> None:
             continue
         if topic == LIMITS:
             told = _limit(name, given, limits, told)
-        elif name in ("publish", "expose") and network in ("none", "host"):
-            _warn(
-                "Port mappings have been discarded as one of the Host, Container, Pod, and None "
-                "network modes are in use"
-            )
         else:
             _refuse(f"--{name}", topic)
     for names, topic in SWITCHES.items():

@@ -66,6 +66,10 @@ def main(words: list[str], spawned: Spawned) -> int:
         starting.prepare(engine, spawned)
     if values["tty"] and values["interactive"] and not os.isatty(0):
         os.write(2, NO_TTY)
+    if "ports" in chosen:
+        from sampan.engine import publish
+
+        publish.check(engine, chosen)
     mark("options parsed, settings read")
     image = find_image(engine, arguments[0], values)
     mark("image resolved")

@@ -195,23 +195,55 @@ Attachment = dict[
 
 
 class NetworkBackend(Protocol):
-    """Connects containers. `namespace` is "private" or "host": what the runtime is to make."""
+    """Connects containers.
+
+    `attach`, `detach`, `watched` and `status` are called in the container's monitor, as root of its user
+    namespace; what a backend must remember between them it keeps in itself.  A program that it runs dies with the
+    monitor.
+    """
 
     name: str
-    namespace: str
+    namespace: str  # "private" or "host": what the runtime is to make
+    name_servers: Sequence[str]  # of its own, for /etc/resolv.conf; the host's follow
+
+    @property
+    def publishes(self) -> Sequence[str]:
+        """What can be published: "tcp" and "udp" at IPv4 addresses, "tcp6" and "udp6" at IPv6 addresses."""
+        ...
+
+    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
+        """UnsupportedError: these (sampan.model.ports) cannot be published together, and why. Called in the command."""
+        ...
+
+    def host_address(self) -> str:
+        """The address at which a container reaches this machine; "" if it does not."""
+        ...
 
     def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]: ...
 
     def remove(self, name: str) -> None: ...
 
-    def attach(self, container: str, pid: int, options: Mapping[str, Any]) -> Attachment:
-        """Connect the network namespace of `pid`, whose program has not started yet."""
+    def attach(self, container: str, network: int, options: Mapping[str, Any]) -> Attachment:
+        """Connect a network namespace, whose container's program has not started yet; {} if there is nothing to do.
+
+        network: a socket in that namespace (ioctl_ns(2) SIOCGSKNS has the namespace itself); the caller closes it.
+        options: `ports`, a list of published ports (sampan.model.ports); `directory`, a descriptor of the container's
+        directory of running state, for sockets.
+        The attachment has what is known of `address`, `prefix`, `gateway`, `mac`, `interface`, and `clients`:
+        "preserved" if the container sees the addresses of those who connect to a published port, or "proxied".
+        """
         ...
 
-    def detach(self, container: str, attachment: Attachment) -> None: ...
+    def detach(self, container: str, attachment: Attachment) -> None:
+        """Take the connection and its ports away; returns when they are gone."""
+        ...
 
-    def status(self, container: str, attachment: Attachment) -> dict[str, Any]:
-        """The state of the connection; repairs what can be repaired."""
+    def watched(self, container: str) -> Sequence[int]:
+        """Descriptors that can be read when the connection breaks; `status` is called then."""
+        ...
+
+    def status(self, container: str, attachment: Attachment) -> Attachment:
+        """The state of the connection; repairs what can be repaired. SampanError: it is broken, and why."""
         ...
 
     def describe(self, name: str) -> dict[str, Any]: ...

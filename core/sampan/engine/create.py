@@ -129,6 +129,12 @@ def _create(
     container_id = os.urandom(32).hex()
     name = chosen["name"] or _free_name(engine)
     network = engine.network(chosen["network"])
+    if "network" not in isolation.shared(chosen):
+        chosen["network"] = network.name  # the one of its names that is recorded
+    if "ports" in chosen:
+        from sampan.engine import publish
+
+        publish.settle(engine, chosen, config.get("ExposedPorts") or {})
     facts = _facts(engine, container_id, chosen, idmap, private=network.namespace != "host")
     confided: dict[str, bytes] = {}
     if builder is not None:

@@ -6,7 +6,7 @@ from sampan import __version__
 from sampan.engine import limits_shown, losses
 from sampan.engine.stop import is_stopping
 from sampan.errors import NotFoundError
-from sampan.model import isolation, sizes
+from sampan.model import isolation, ports, sizes
 from sampan.model import options as words
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ def inspect(engine: Engine, word: str, *, size: bool = False) -> dict[str, Any]:
         "GraphDriver": {"Name": storage["driver"], "Data": {"Layers": storage["chain"]}},
         "Mounts": [_mount(engine, mount) for mount in chosen["mounts"]],
         "Dependencies": sorted(set(isolation.shared(chosen).values())),
-        "NetworkSettings": _network(chosen["network"]),
+        "NetworkSettings": _network(container),
         "ExitCommand": None,
         "Namespace": "",
         "IsInfra": False,
@@ -92,7 +92,7 @@ def _state(engine: Engine, container: Container) -> dict[str, Any]:
         "ConmonPid": run["monitor"] if run else 0,
         "ExitCode": -1 if code is None else code,
         "ExitCodeKnown": code is not None,
-        "Error": ended["error"] if ended else "",
+        "Error": ended["error"] if ended else _attachment(container).get("error", ""),
         "StartedAt": run["started"] if run else ended["started"] if ended else NEVER,
         "FinishedAt": ended["finished"] if ended else NEVER,
         "Health": _health(engine, container),
@@ -136,18 +136,36 @@ def _source(engine: Engine, mount: dict[str, Any]) -> str:
         return ""
 
 
-def _network(network: str) -> dict[str, Any]:
-    return {
+def _attachment(container: Container) -> dict[str, Any]:
+    """What connects it while it runs."""
+    return container.run.get("network", {}) if container.run else {}
+
+
+def _network(container: Container) -> dict[str, Any]:
+    name, found = container.record["options"]["network"], _attachment(container)
+    addresses = {
         "EndpointID": "",
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "MacAddress": "",
-        "Ports": {},
-        "SandboxKey": "",
-        "Networks": {
-            network: {"NetworkID": network, "IPAddress": "", "Gateway": "", "MacAddress": ""}
-        },
+        "Gateway": found.get("gateway", ""),
+        "IPAddress": found.get("address", ""),
+        "IPPrefixLen": found.get("prefix", 0),
+        "MacAddress": found.get("mac", ""),
+    }
+    return {
+        **addresses,
+        **_published(container, found),
+        "SandboxKey": f"/proc/{container.run['pid']}/ns/net" if container.run and found else "",
+        "Networks": {name: {"NetworkID": name, **addresses}},
+    }
+
+
+def _published(container: Container, found: dict[str, Any]) -> dict[str, Any]:
+    """Its ports while it runs; ClientAddress is sampan's own: whether the container sees who connects to them."""
+    chosen = container.record["options"]
+    if "ports" not in chosen or not container.live:
+        return {"Ports": {}}
+    return {
+        "Ports": ports.bindings(chosen["ports"], chosen.get("expose", [])),
+        "ClientAddress": found.get("clients", ""),
     }
 
 
@@ -234,7 +252,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
             "Size": sizes.decimal_text(log_size),
         },
         "NetworkMode": chosen["network"],
-        "PortBindings": {},
+        "PortBindings": ports.bindings(chosen.get("ports", [])),
         "RestartPolicy": {
             "Name": chosen["restart"] if chosen["restart"] != "no" else "",
             "MaximumRetryCount": chosen["restart_max"],
@@ -255,7 +273,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
         "Init": bool(chosen["init"]),
         "OomScoreAdj": chosen["oom_score_adj"] or 0,
         "Privileged": chosen["privileged"],
-        "PublishAllPorts": False,
+        "PublishAllPorts": chosen.get("publish_all", False),
         "ReadonlyRootfs": chosen["read_only"],
         "SecurityOpt": security,
         "ShmSize": chosen["shm_size"],

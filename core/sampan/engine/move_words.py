@@ -11,6 +11,7 @@ import json
 
 from sampan.errors import CorruptError, InUseError, SampanError, UnsupportedError
 from sampan.model import idmaps, isolation
+from sampan.model.ports import inside, outside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ MOVED = frozenset(
     f"--{name}"
     for name in (
         *LISTS.values(), *PAIRS.values(), *TEXTS.values(), *FLAGS.values(), *NUMBERS.values(), *RESOURCES.values(),
-        "add-host", "cgroup-conf", "device", "entrypoint", "health-cmd", "health-on-failure", "health-retries",
-        *(f"health-{name.replace('_', '-')}" for name in TIMES), "http-proxy", "init", "mount", "no-healthcheck",
-        "oom-score-adj", "restart", "security-opt", "shm-size", "tmpfs", "ulimit", "unsetenv", "unsetenv-all",
+        "add-host", "cgroup-conf", "device", "entrypoint", "expose", "health-cmd", "health-on-failure",
+        "health-retries", *(f"health-{name.replace('_', '-')}" for name in TIMES), "http-proxy", "init", "mount",
+        "no-healthcheck", "oom-score-adj", "publish", "restart", "security-opt", "shm-size", "tmpfs", "ulimit",
+        "unsetenv", "unsetenv-all",
     )
 )  # fmt: skip
 
@@ -148,6 +150,8 @@ def words(record: Record, own: tuple[int, int]) -> list[str]:
     add("http-proxy", [str(bool(options["proxy_env"])).lower()])  # then those of the other machine
     add("init", ["true"] if options["init"] else [])  # the other machine's init program
     add("add-host", [f"{name}:{address}" for address, name in options["add_hosts"]])
+    add("publish", [f"{outside(port)}:{inside(port)}" for port in options.get("ports", [])])
+    add("expose", options.get("expose", []))
     add("device", [":".join((d["source"], d["target"], d["access"])) for d in options["devices"]])
     add("ulimit", [_ulimit(one) for one in options["ulimits"]])
     if options["entrypoint"] is not None:

@@ -80,6 +80,10 @@ def start(
 
         plan["images"] = mounting.prepare(engine, record)
     try:
+        if "ports" in record["options"]:
+            from sampan.engine import publish
+
+            publish.check(engine, record["options"], record["id"])
         plan |= limits.place(engine, record, spawned.pid)
     except SampanError:
         if record["options"]["rm"]:

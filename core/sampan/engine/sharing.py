@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.drivers import NetworkBackend
     from sampan.engine import Engine
     from sampan.engine.spawn import Spawned
     from sampan.model.container import Record, Run, RunOptions
@@ -111,11 +112,13 @@ def fill_in(engine: Engine, record: Record, spec: dict[str, Any]) -> dict[str, A
     return {**spec, "linux": {**spec["linux"], "namespaces": found}}
 
 
-def network_of(engine: Engine, record: Record) -> tuple[bool, Record]:
-    """(whether the network is the host's, the record of the container that it belongs to)."""
+def network_of(engine: Engine, record: Record) -> tuple[NetworkBackend, Record]:
+    """(the backend of the network, the record of the container that it belongs to)."""
     donor = donors(engine, record["options"]).get("network")
     own = donor.record if donor else record
-    return own["options"]["network"] == "host", own
+    while further := isolation.shared(own["options"]).get("network"):  # it has joined, too
+        own = engine.containers.get(further).record
+    return engine.network(own["options"]["network"]), own
 
 
 def place_shm(engine: Engine, record: Record, bundle: str) -> None:
@@ -174,7 +177,7 @@ class JoinedNetwork:
     name = "container"
     namespace = "container"
 
-    def attach(self, container: str, pid: int, options: dict[str, Any]) -> dict[str, Any]:
+    def attach(self, container: str, network: int, options: dict[str, Any]) -> dict[str, Any]:
         return {}
 
     def detach(self, container: str, attachment: dict[str, Any]) -> None:

@@ -69,6 +69,7 @@ class Supervisor:
         self._kept = fds[3:]
         self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
         self.network: NetworkBackend = self.engine.network(self.options["network"])
+        self.attachment: dict[str, Any] = {}  # what the network backend gave this run
         self._servers: list[Server] = []  # of a root that is a FUSE file system
         self._restarts = 0
         self._shared = bool(isolation.shared(self.options))
@@ -134,13 +135,17 @@ class Supervisor:
 
     def _begin(self, process: Process, log: LogWriter | JournalWriter, started: str) -> Turn:
         """Connect the created container and let its program run."""
-        self._attachment = self.network.attach(self.record["id"], process.pid, {})
+        self._attach(process)
         streams = self._streams(log)
-        self._note_run(process, started)
+        self.note_run(process, started)
         self.runtime.start(self.record["id"])
         if self.options["pid"]:  # how what it has left will be known
             self._mount_namespace = processes.namespace(process.pid, "mnt")
         turn = Turn(process, streams, self._master)
+        if self.attachment:
+            from sampan.engine.connected import Link
+
+            turn.link = Link(self, process, started)
         if process.listener >= 0:
             from sampan.engine.ownership import Owners
 
@@ -148,6 +153,16 @@ class Supervisor:
         if self.options["timeout"]:
             turn.deadlines["timeout"] = time.monotonic() + self.options["timeout"]
         return turn
+
+    def _attach(self, process: Process) -> None:
+        """Connect the container's network namespace, if it has one of its own."""
+        if process.network < 0:
+            return
+        try:
+            told = {"ports": self.options.get("ports", []), "directory": self.bundle_fd}
+            self.attachment = self.network.attach(self.record["id"], process.network, told)
+        finally:
+            os.close(process.network)
 
     def begin_again(self, log: LogWriter | JournalWriter, started: str, restarts: int) -> Turn:
         """The next run: what is mounted stays, and so does the document."""
@@ -167,6 +182,7 @@ class Supervisor:
         """The exit code of a run, once its last byte is where it belongs."""
         code = self.watch.until_end(turn)
         mark("  program ended")
+        self.network.detach(self.record["id"], self.attachment)
         if self.options["pid"]:
             from sampan.engine import sharing
 
@@ -175,7 +191,6 @@ class Supervisor:
             turn.owners.close(self.dir_fd)
         turn.streams.drain(DRAIN_SECONDS)
         turn.streams.log.finish()
-        self.network.detach(self.record["id"], self._attachment)
         turn.close()
         kills = limits.emptied(self.engine, self.plan)
         self._oom, self._oom_kills = kills > self._oom_kills, kills
@@ -206,15 +221,15 @@ class Supervisor:
             surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
         os.close(target)
         spec = jsontext.loads(files.read(self.dir_fd, "config.json"))
-        host_network, record = self.network.namespace == "host", self.record
+        network, record = self.network, self.record
         if self._shared:
             from sampan.engine import sharing
 
-            host_network, record = sharing.network_of(self.engine, record)
+            network, record = sharing.network_of(self.engine, record)
             sharing.place_shm(self.engine, self.record, self.plan["bundle"])
         limits.begin(self.engine, self.plan, spec)
         surroundings.make_etc(
-            self.bundle_fd, record, spec["hostname"], host_network=host_network, owner=self._owner
+            self.bundle_fd, record, spec["hostname"], network=network, owner=self._owner
         )
         spec = self._finish(spec)
         files.write_atomic(self.bundle_fd, "config.json", jsontext.dumps(spec).encode(), sync=False)
@@ -357,7 +372,7 @@ class Supervisor:
                 os.close(fd)
         return streams
 
-    def _note_run(self, process: Process, started: str) -> None:
+    def note_run(self, process: Process, started: str) -> None:
         run = {
             "boot": processes.boot_id(),
             "pid": process.pid,
@@ -366,6 +381,7 @@ class Supervisor:
             "monitor_start_time": processes.start_time(os.getpid()),
             "started": started,
             "restarts": self._restarts,
+            **({"network": self.attachment} if self.attachment else {}),
             **limits.noted(self.plan),
         }
         files.write_atomic(self.dir_fd, "run.json", jsontext.dumps(run).encode(), sync=False)
@@ -405,6 +421,7 @@ class Supervisor:
     def failed(self, error: BaseException, started: str) -> None:
         """The container could not be started: its record says so, and with --rm it is gone."""
         code = error.exit_status if isinstance(error, SampanError) else 125
+        self.network.detach(self.record["id"], self.attachment)
         limits.removed(self.engine, self.plan)
         if not self.options["rm"]:
             self.note_exit(code, started, str(error))

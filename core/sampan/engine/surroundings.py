@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from sampan.drivers import NetworkBackend
     from sampan.linux.fuse import Server
     from sampan.model.container import Record, RunOptions
     from sampan.model.mount import MountOperation, Snapshot
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # apt changes to a user of its own, and looks whether it has become him: with one id it must not try.
 APT = "/etc/apt/apt.conf.d/99one-id"
+UPLINK = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
 APT_SAYS = b'APT::Sandbox::User "root";\n'
 
 
@@ -85,7 +87,7 @@ def make_etc(
     record: Record,
     hostname: str,
     *,
-    host_network: bool,
+    network: NetworkBackend,
     owner: tuple[int, int] | None = None,
 ) -> None:
     """hosts, resolv.conf, hostname and containerenv on a tmpfs of their own, so that no path of the host shows."""
@@ -98,8 +100,8 @@ def make_etc(
     os.close(tmpfs)
     etc = files.open_directory("etc", dir_fd=bundle_fd)
     contents = {
-        "hosts": _hosts(record, hostname, host_network=host_network),
-        "resolv.conf": _resolver(record, host_network=host_network),
+        "hosts": _hosts(record, hostname, network),
+        "resolv.conf": _resolver(record["options"], network),
         "hostname": hostname + "\n",
         "containerenv": _containerenv(record),
     }
@@ -117,10 +119,10 @@ def _write(etc: int, name: str, content: bytes) -> None:
     os.close(fd)
 
 
-def _hosts(record: Record, hostname: str, *, host_network: bool) -> str:
+def _hosts(record: Record, hostname: str, network: NetworkBackend) -> str:
     options = record["options"]
-    lines = [f"{address}\t{name}" for address, name in options["add_hosts"]]
-    if host_network:
+    lines = [f"{_address(word, name, network)}\t{name}" for word, name in options["add_hosts"]]
+    if network.namespace == "host":
         lines += _read("/etc/hosts").splitlines()
     else:
         lines += [
@@ -131,13 +133,33 @@ def _hosts(record: Record, hostname: str, *, host_network: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _resolver(record: Record, *, host_network: bool) -> str:
-    options = record["options"]
-    lines = (
-        _read("/etc/resolv.conf").splitlines()
-        if host_network or options["network"] != "none"
-        else []
-    )
+def _address(word: str, name: str, network: NetworkBackend) -> str:
+    """What --add-host NAME:ADDRESS names; `host-gateway` is this machine as the container reaches it."""
+    if word != "host-gateway":
+        return word
+    found = network.host_address()
+    if not found:
+        raise SampanError(
+            f"cannot add host {name}:host-gateway",
+            f"the network {network.name} does not reach this machine",
+            "--network slirp4netns does, at the machine's own address",
+        )
+    return found
+
+
+def _resolver(options: RunOptions, network: NetworkBackend) -> str:
+    """/etc/resolv.conf: the host's, but no server that only the host reaches, and the network's own servers first."""
+    lines = [] if network.name == "none" else _read("/etc/resolv.conf").splitlines()
+    if network.namespace != "host":
+        if lines and all(
+            map(_is_loopback, _servers(lines))
+        ):  # systemd-resolved's stub: what it asks
+            asked = _servers(_read(UPLINK).splitlines())
+            lines += [line for line in asked if not _is_loopback(line)]
+        lines = [
+            *(f"nameserver {address}" for address in network.name_servers),
+            *(line for line in lines if not _is_loopback(line)),
+        ]
     if options["dns_search"]:
         lines = [line for line in lines if not line.startswith(("search", "domain"))]
         lines.insert(0, "search " + " ".join(d for d in options["dns_search"] if d != "."))
@@ -148,6 +170,16 @@ def _resolver(record: Record, *, host_network: bool) -> str:
         lines = [line for line in lines if not line.startswith("options")]
         lines.append("options " + " ".join(options["dns_options"]))
     return "".join(line + "\n" for line in lines)
+
+
+def _servers(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.split()[:1] == ["nameserver"]]
+
+
+def _is_loopback(line: str) -> bool:
+    """Whether a line of resolv.conf(5) names a server on a loopback interface."""
+    words = line.split()
+    return words[:1] == ["nameserver"] and words[-1].startswith(("127.", "::1", "0.0.0.0"))
 
 
 def passwd(

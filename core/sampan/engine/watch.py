@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sampan.engine.connected import Link
     from sampan.engine.health import Health
     from sampan.engine.ownership import Owners
     from sampan.engine.streams import Streams
@@ -33,6 +34,7 @@ class Turn:
         "error",
         "health",
         "late",
+        "link",
         "master",
         "owners",
         "pidfd",
@@ -45,6 +47,7 @@ class Turn:
         self.process, self.streams, self.master = process, streams, master
         self.pidfd = process.pidfd if process.pidfd >= 0 else os.pidfd_open(process.pid)
         self.health: Health | None = None
+        self.link: Link | None = None  # of a network that may break
         self.owners: Owners | None = None  # of a container that pretends ids
         self.deadlines: dict[str, float] = {}  # "timeout", "stop": when it is killed, and why
         self.late = False  # killed by --timeout
@@ -93,6 +96,8 @@ class Watch:
                     server = self._servers.pop(fd)
                     turn.signal(9)  # there is nothing left to read or write
                     turn.error = f"{server.name} ended: {server.complaint() or 'nobody knows why'}"
+                elif turn.link is not None and fd in turn.link.interest():
+                    turn.link.handle(turn)
                 elif turn.health is None or not turn.health.handle(fd):
                     turn.streams.handle(fd, events)
             _keep_time(turn)
@@ -105,6 +110,8 @@ class Watch:
             poll.register(fd, events)
         if turn.owners is not None:
             poll.register(turn.owners.listener, select.POLLIN)
+        for fd in turn.link.interest() if turn.link is not None else ():
+            poll.register(fd, select.POLLIN)
         if turn.health is not None:
             for fd in turn.health.interest():
                 poll.register(fd, select.POLLIN)

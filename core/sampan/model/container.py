@@ -50,6 +50,9 @@ class RunOptions(TypedDict):
     secrets: NotRequired[list[dict[str, Any]]]  # sampan.model.secret; missing without one
     shm_size: int
     network: str  # a backend, or container:ID
+    ports: NotRequired[list[dict[str, Any]]]  # sampan.model.ports; the next two are missing with it
+    expose: NotRequired[list[str]]
+    publish_all: NotRequired[bool]
     pid: str  # "", host or container:ID (sampan.model.isolation), as the next three
     ipc: str  # and private, shareable, none
     uts: str
@@ -115,7 +118,11 @@ class _Limited(TypedDict, total=False):
     unenforced: list[str]  # controllers whose limits were asked for and are not delivered
 
 
-class Run(_Limited):
+class _Connected(TypedDict, total=False):
+    network: dict[str, Any]  # sampan.drivers.Attachment
+
+
+class Run(_Limited, _Connected):
     """A run that may still be going on: processes are ours only if boot, pid and start time agree."""
 
     boot: str

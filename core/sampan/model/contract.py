@@ -62,11 +62,12 @@ class Io:
 class Process:
     """A created process: it waits for `start`.  pidfd is -1 where the runtime cannot give one.
 
+    network: a socket in its network namespace, if that is its own; -1 otherwise, and where the runtime cannot give one.
     listener: once it is started, where the calls are answered that its seccomp filter asks about; -1 without any.
     """
 
-    __slots__ = ("listener", "pid", "pidfd")
+    __slots__ = ("listener", "network", "pid", "pidfd")
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid, self.pidfd = pid, pidfd
-        self.listener = -1
+        self.network = self.listener = -1

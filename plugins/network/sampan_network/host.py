@@ -16,6 +16,9 @@ class HostBackend(NoneBackend):
     name = "host"
     namespace = "host"
 
+    def host_address(self) -> str:
+        return "127.0.0.1"
+
 
 def sampan_network_backend(context: DriverContext) -> HostBackend:
     return HostBackend()

@@ -7,7 +7,7 @@ from sampan.model.contract import Probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from sampan.model.contract import DriverContext
@@ -18,6 +18,17 @@ class NoneBackend:
 
     name = "none"
     namespace = "private"
+    name_servers: tuple[str, ...] = ()
+
+    @property
+    def publishes(self) -> tuple[str, ...]:
+        return ()
+
+    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
+        return
+
+    def host_address(self) -> str:
+        return ""
 
     def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]:
         raise UnsupportedError(
@@ -29,11 +40,14 @@ class NoneBackend:
             f"cannot remove network {name}", f"{self.name} has no networks of its own"
         )
 
-    def attach(self, container: str, pid: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    def attach(self, container: str, network: int, options: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
     def detach(self, container: str, attachment: dict[str, Any]) -> None:
         return
+
+    def watched(self, container: str) -> tuple[int, ...]:
+        return ()
 
     def status(self, container: str, attachment: dict[str, Any]) -> dict[str, Any]:
         return attachment

@@ -84,14 +84,14 @@ def _init(
     process = spec["process"]
     if spec.get("hostname") and _has(spec, "uts"):
         libc.sethostname(spec["hostname"])
-    if _has(spec, "network"):
-        _loopback_up()
+    network = _loopback_up() if _has(spec, "network") else None
     root.make_directory(process["cwd"])
     peer = -1
     if process.get("terminal"):
         peer = console.open_console(root.fd, io.console, process.get("consoleSize"))
     root.enter()
-    sockets.send(report, b"ready")
+    sockets.send(report, b"ready", [network.fileno()] if network else [])
+    network = None
     if sockets.receive(report)[0] != b"start":
         os._exit(125)  # the monitor is gone
     _become(process, io, peer, report, program_filter, asks=_asks(spec))
@@ -180,8 +180,9 @@ def join_namespaces(spec: dict[str, Any]) -> None:
             os.close(fd)
 
 
-def _loopback_up() -> None:
+def _loopback_up() -> sockets.Socket:
+    """The socket with which it was done: it belongs to the container's network namespace."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
     request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
     fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
-    sock.close()
+    return sock

@@ -68,7 +68,7 @@ class NativeRuntime:
             userns.write_map(pid, _id_map(spec["linux"]))
             sockets.send(ours, b"mapped")
         self._created[container] = Created(process, ours)
-        _expect(ours, process)
+        process.network = _expect(ours, process)
         return process
 
     def _filter(self, spec: dict[str, Any]) -> bytes | None:
@@ -183,11 +183,14 @@ def _id_map(linux: dict[str, Any]) -> userns.IdMap:
     return userns.IdMap(uids, gids)
 
 
-def _expect(sock: sockets.Socket, process: Process, word: bytes = b"ready") -> None:
-    """Wait until the child has made its root; raise what it tells."""
-    data, _ = sockets.receive(sock)
+def _expect(sock: sockets.Socket, process: Process, word: bytes = b"ready") -> int:
+    """Wait until the child has made its root; raise what it tells.
+
+    Returns the socket of its network namespace, -1 if that is not its own.
+    """
+    data, fds = sockets.receive(sock, 1)
     if data == word:
-        return
+        return fds[0] if fds else -1
     os.waitpid(process.pid, 0)
     if data:
         raise child.told(data)

@@ -1,0 +1,40 @@
+"""A connection that may break while the container runs: in the monitor, which watches and repairs it.
+
+Loaded only for a container whose network backend runs something.
+"""
+
+from __future__ import annotations
+
+from sampan.engine import events
+from sampan.errors import SampanError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sampan.engine.supervise import Supervisor
+    from sampan.engine.watch import Turn
+    from sampan.model.contract import Process
+
+
+class Link:
+    """The connection of one run. What happens to it is an event; what cannot be repaired is the container's error."""
+
+    def __init__(self, life: Supervisor, process: Process, started: str) -> None:
+        self._life, self._process, self._started = life, process, started
+
+    def interest(self) -> Sequence[int]:
+        return self._life.network.watched(self._life.record["id"])
+
+    def handle(self, turn: Turn) -> None:
+        life = self._life
+        network = {"network": life.network.name}
+        try:
+            life.attachment = life.network.status(life.record["id"], life.attachment)
+            events.of_container(life.engine, life.record, "reconnect", network)
+        except SampanError as error:
+            turn.error = str(error)
+            life.attachment = {**life.attachment, "error": turn.error}
+            told = {**network, "error": turn.error}
+            events.of_container(life.engine, life.record, "disconnect", told)
+        life.note_run(self._process, self._started)

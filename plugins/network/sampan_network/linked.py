@@ -1,0 +1,114 @@
+"""What the backends share that run one helper for each container: it is started, watched, and started again."""
+
+from __future__ import annotations
+
+import os
+
+from sampan.errors import SampanError
+from sampan.linux import interfaces
+from sampan.model.contract import Probe
+from sampan_network import helper
+from sampan_network.none import NoneBackend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, ClassVar
+
+    from sampan_network.helper import Helper
+
+INTERFACE = "tap0"
+RESTARTS = 10  # how often a helper that ends is started again in one run
+
+
+class Link:
+    """One container's connection: what is needed to make it, and the program that is it now."""
+
+    program: ClassVar[str]
+    package: ClassVar[str]
+
+    def __init__(self, network: int, options: Mapping[str, Any]) -> None:
+        self.network = os.dup(network)
+        self.directory = os.dup(options["directory"])
+        self.ports: list[dict[str, Any]] = options["ports"]
+        self.restarts = 0
+        self.helper: Helper | None = None
+
+    def start(self, program: str, namespace: int) -> Helper:
+        """The helper, which is ready. namespace: a descriptor of the network namespace."""
+        raise NotImplementedError
+
+    def addresses(self) -> dict[str, Any]:
+        """`address`, `prefix` and `gateway` of the container."""
+        raise NotImplementedError
+
+    def publish(self) -> None:
+        """Open the ports that the helper has not opened by itself."""
+
+    def connect(self) -> dict[str, Any]:
+        if wrong := helper.missing(self.program, self.package):
+            raise helper.unusable(self.program, wrong)
+        namespace = interfaces.namespace(self.network)
+        try:
+            self.helper = self.start(helper.find(self.program), namespace)
+        finally:
+            os.close(namespace)
+        self.publish()
+        return {
+            "interface": INTERFACE,
+            **self.addresses(),
+            "mac": interfaces.hardware_address(self.network, INTERFACE),
+            "clients": "preserved",
+            "restarts": self.restarts,
+        }
+
+    def disconnect(self) -> str:
+        """How the program ended."""
+        ended, self.helper = self.helper, None
+        return ended.end() if ended else ""
+
+    def close(self) -> None:
+        self.disconnect()
+        os.close(self.network)
+        os.close(self.directory)
+
+
+class LinkedBackend(NoneBackend):
+    """A helper for each container."""
+
+    link: type[Link]
+
+    def __init__(self) -> None:
+        self._links: dict[str, Link] = {}
+
+    def attach(self, container: str, network: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        link = self._links[container] = self.link(network, options)
+        return link.connect()
+
+    def detach(self, container: str, attachment: dict[str, Any]) -> None:
+        if link := self._links.pop(container, None):
+            link.close()
+
+    def watched(self, container: str) -> tuple[int, ...]:
+        link = self._links.get(container)
+        return (link.helper.pidfd,) if link and link.helper else ()
+
+    def status(self, container: str, attachment: dict[str, Any]) -> dict[str, Any]:
+        """A helper that has ended is started again, with its ports."""
+        link = self._links[container]
+        said = link.disconnect()
+        if link.restarts == RESTARTS:
+            raise SampanError(
+                "the container's network is down",
+                f"{link.program} ended {RESTARTS + 1} times: {said}",
+                "restart the container",
+            )
+        link.restarts += 1
+        return link.connect()
+
+
+def probe(link: type[Link], rank: int) -> Probe:
+    if wrong := helper.missing(link.program, link.package):
+        return Probe(False, *wrong)
+    program = helper.find(link.program)
+    return Probe(True, f"{program}, {helper.version(program)}", rank=rank)

@@ -1,0 +1,88 @@
+"""pasta: a container with the addresses of the machine, its connections carried to the host's sockets one for one.
+
+The container has a copy of the address, the gateway and the routes of the interface with the default route (IPv4 and
+IPv6), so there is no translation, and it does not reach the machine itself: what it sends to that address stays inside.
+The gateway's address, behind which pasta would show the host's loopback interface, is left to the gateway.
+(passt(1); the program ends with this process's signal, and sandboxes itself.)
+"""
+
+from __future__ import annotations
+
+from sampan.errors import UnsupportedError
+from sampan.linux import interfaces
+from sampan.model import ports
+from sampan_network import helper, linked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from sampan.model.contract import DriverContext, Probe
+
+# Newer versions close what they inherit beyond 0, 1 and 2: so these are what they need.
+WORDS = [
+    "--config-net", "--foreground", "--quiet", "--no-map-gw", "--tcp-ns", "none", "--udp-ns", "none",
+    "--ns-ifname", linked.INTERFACE, "--netns", "/proc/self/fd/0", "--no-netns-quit", "--pid", "/proc/self/fd/1",
+]  # fmt: skip
+
+
+class PastaLink(linked.Link):
+    program, package = "pasta", "passt"
+
+    def start(self, program: str, namespace: int) -> helper.Helper:
+        words = [program, *WORDS, *forwards(self.ports)]
+        return helper.Helper(words, {0: namespace}, ready=1)
+
+    def addresses(self) -> dict[str, Any]:
+        address, prefix = interfaces.address(self.network, linked.INTERFACE)
+        return {"address": address, "prefix": prefix, "gateway": interfaces.default_gateway()}
+
+
+def forwards(published: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The options that open the ports. UnsupportedError: a port at some addresses, but not at all of them."""
+    words: list[str] = []
+    addresses: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for port in published:
+        addresses.setdefault((port["protocol"], port["host_port"]), []).append(port)
+    for protocol, option in (("tcp", "--tcp-ports"), ("udp", "--udp-ports")):
+        rows = [found for (kind, _), found in addresses.items() if kind == protocol]
+        for found in rows:
+            words += [option, _forward(found)]
+        if not rows:
+            words += [option, "none"]
+    return words
+
+
+def _forward(found: list[Mapping[str, Any]]) -> str:
+    first = found[0]
+    pair = f"{first['host_port']}:{first['container_port']}"
+    if {port["host_ip"] for port in found} == set(ports.EVERY.values()):
+        return pair  # one socket for both families
+    if len(found) > 1:
+        raise UnsupportedError(
+            f"cannot publish {ports.outside(found[1])}->{ports.inside(found[1])}",
+            "pasta opens a port at one address or at all of them",
+            "leave out the address, or use another port",
+        )
+    return f"{first['host_ip']}/{pair}"
+
+
+class PastaBackend(linked.LinkedBackend):
+    name = "pasta"
+    link = PastaLink
+
+    @property
+    def publishes(self) -> tuple[str, ...]:
+        return ("tcp", "udp", *(("tcp6", "udp6") if interfaces.has_ipv6() else ()))
+
+    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
+        forwards(ports)
+
+
+def sampan_network_backend(context: DriverContext) -> PastaBackend:
+    return PastaBackend()
+
+
+def sampan_probe(context: DriverContext) -> Probe:
+    return linked.probe(PastaLink, rank=2)
