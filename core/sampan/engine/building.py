@@ -88,8 +88,7 @@ class Host:
         self.idmap = engine.idmap
         self._cache = Cache(engine, lease)
         self._engine, self._lease, self._options = engine, lease, options
-        given = [options.get(name) for name in ("timestamp", "source_date_epoch")]
-        self._latest: int | None = next((int(one) for one in given if one is not None), None)
+        self._latest: int | None = options.get("timestamp")
         self._listener = listen
         self._access: Access = options.get("access") or Access()
         self._inline: dict[str, Cached] = {}

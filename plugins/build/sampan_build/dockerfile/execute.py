@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from sampan.drivers import BuildCache, BuildHost, Command, Layer, Layers
+    from sampan.drivers import BuildCache, BuildHost, Cached, Command, Layer, Layers
     from sampan_build.dockerfile.options import Options
     from sampan_build.dockerfile.plan import Step, Work
 
@@ -77,12 +77,10 @@ class StageMaker:
         """One step; True if the cache had it."""
         cache = self.host.cache
         key = self._content_key(step, made)
-        found = None if self.work.fresh else cache.get(key)
-        hit = found is not None
+        found = self._known(key)
         if found is None:
             with cache.flight(key, lambda text: self._say(step, text)):
-                found = None if self.work.fresh else cache.get(key)
-                hit = found is not None
+                found = self._known(key)
                 if found is None:
                     self._record(key, step, made, self._layer(step, made))
         if found is not None:
@@ -90,7 +88,10 @@ class StageMaker:
             made.layers += top
             made.outcomes.append((str(found.about["outcomes"][-1][0]), bool(top)))
         cache.put(step.key, made.layers, self._about(step, made))
-        return hit
+        return found is not None
+
+    def _known(self, key: str) -> Cached | None:
+        return None if self.work.fresh else self.host.cache.get(key)
 
     def _record(self, key: str, step: Step, made: Made, layer: Layer | None) -> None:
         top = (layer,) if layer else ()

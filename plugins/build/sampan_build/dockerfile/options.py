@@ -42,17 +42,11 @@ class Options:
     form: str = "oci"
     jobs: int = 0
     run: Mapping[str, Any] = field(default_factory=lambda: dict[str, Any]())
-    begun_ns: int = field(default_factory=time.time_ns)
-
-    @property
-    def now_ns(self) -> int:
-        """The time of what is made."""
-        return self.begun_ns if self.epoch is None else self.epoch * 10**9
 
     @property
     def now(self) -> str:
-        """The same as RFC 3339."""
-        return stamp(time.time_ns() if self.epoch is None else self.now_ns)
+        """The time of what is made now (RFC 3339)."""
+        return stamp(time.time_ns() if self.epoch is None else self.epoch * 10**9)
 
     def ignores_cache(self, stage: str) -> bool:
         return self.no_cache or stage.lower() in self.no_cache_filter
@@ -74,9 +68,7 @@ def read(given: Mapping[str, Any]) -> Options:
         labels=given.get("label") or {},
         annotations=given.get("annotation") or {},
         squash=_one_of("squash", given.get("squash") or "", ("", "new", "all")),
-        epoch=given.get("source_date_epoch")
-        if given.get("timestamp") is None
-        else given["timestamp"],
+        epoch=given.get("timestamp"),
         form=_one_of("format", given.get("format") or "oci", FORMATS),
         jobs=int(given.get("jobs") or 0),
         run=given.get("run") or {},

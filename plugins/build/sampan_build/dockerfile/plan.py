@@ -38,11 +38,11 @@ class Step:
     """
 
     row: v.Run | v.Copy | v.Add | v.Workdir
-    name: str
-    key: str
     own: str
     directory: str  # the working directory and the user before it
     user: str
+    key: str = ""
+    name: str = ""  # on the display
     sources: tuple[Source, ...] = ()
     alone: bool = False
     known: bool = True
@@ -69,9 +69,7 @@ class Work:
     entries: list[tuple[str, int]] = field(default_factory=lambda: list[tuple[str, int]]())
     offset: int = 0
     number: int = 0
-    prefix: str = (
-        ""  # of what it is called on the display: the stage's name, where there are several
-    )
+    prefix: str = ""  # of its names on the display: the stage's, where there are several
 
     @property
     def name(self) -> str:
@@ -184,27 +182,13 @@ class Planner:
                 self.options,
                 lambda mount: self._mounted(work, mount),
             )
-            step = Step(
-                row,
-                "",
-                "",
-                digest("run", *run.identity),
-                directory,
-                user,
-                tuple(run.sources),
-                run=run,
-            )
+            own = digest("run", *run.identity)
+            step = Step(row, own, directory, user, sources=tuple(run.sources), run=run)
         elif isinstance(row, v.Transfer):
             step = self._transfer(work, row, directory, user)
         else:
-            step = Step(
-                row,
-                "",
-                "",
-                digest("workdir", configuration.joined(directory, row.path), user),
-                directory,
-                user,
-            )
+            own = digest("workdir", configuration.joined(directory, row.path), user)
+            step = Step(row, own, directory, user)
         sources = [source.key for source in step.sources]
         step.key = digest(FORMAT, self.options.epoch, work.key, step.own, sources)
         return step
@@ -217,7 +201,7 @@ class Planner:
         own = digest(
             "transfer", gathered.identity, configuration.joined(directory, row.destination)
         )
-        return Step(row, "", "", own, directory, user, sources, row.link, gathered=gathered)
+        return Step(row, own, directory, user, sources=sources, alone=row.link, gathered=gathered)
 
     def _find(self, origin: Origin) -> Source | Context:
         if origin.kind == "stage":

@@ -37,35 +37,25 @@ def write(roots: Sequence[int], tar: LayerTar) -> None:
         if not path:
             tar.directory(b"", tree)
             continue
-        head, _, name = path.rpartition(b"/")
-        _parents(tree, head, tar, written)
         if kind == "D":
+            _entry(tree, path.rpartition(b"/")[0], tar, written)
             tar.whiteout(path)
-            continue
-        written.add(path)
-        directory = _open(tree, head)
-        try:
-            tar.copy(path, directory, name, origin=path)
-        finally:
-            os.close(directory)
+        else:
+            _entry(tree, path, tar, written)
 
 
-def _parents(tree: int, path: bytes, tar: LayerTar, written: set[bytes]) -> None:
-    """The entries of the directories that lead to a path, which tell their owners and modes."""
+def _entry(tree: int, path: bytes, tar: LayerTar, written: set[bytes]) -> None:
+    """The entry of a path, after those of the directories that lead to it, which tell their owners and modes."""
     if not path or path in written:
         return
     head, _, name = path.rpartition(b"/")
-    _parents(tree, head, tar, written)
+    _entry(tree, head, tar, written)
     written.add(path)
-    directory = _open(tree, head)
+    directory = openat2(tree, head or b".", _DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     try:
         tar.copy(path, directory, name, origin=path)
     finally:
         os.close(directory)
-
-
-def _open(tree: int, path: bytes) -> int:
-    return openat2(tree, path or b".", _DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
 
 
 def retell(history: list[dict[str, Any]], first: int, *, layer: bool) -> None:
