@@ -6,16 +6,14 @@ import errno
 import hashlib
 import itertools
 import os
-import time
 
-from sampan import files, jsontext
+from sampan import files
 from sampan.engine import mounted, pack, unpack
 from sampan.errors import NotFoundError, UnsupportedError
 from sampan.linux import paths, userns
 from sampan.linux.clone import Cloner
 from sampan.model.layer import layer_keys
-from sampan.model.rfc3339 import stamp
-from sampan.store import locks
+from sampan.store import cachemounts, locks
 from sampan.store.layers import LayerSource
 
 TYPE_CHECKING = False
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
     from sampan.engine import Engine
     from sampan.model.mount import Snapshot
     from sampan.model.mounts import Mount
+    from sampan.store.cachemounts import CacheMounts
 
-PLACE = "build/mounts"  # cache mounts: a directory, a record and a lock each
 PATIENCE = 86400.0  # seconds that another step may have a locked one
 
 
@@ -97,62 +95,39 @@ def _cache(
     engine: Engine, mount: RunMount, held: contextlib.ExitStack, say: Callable[[str], None]
 ) -> Mount:
     """A directory that lasts.  It is made in the store's user namespace, where its owner is known."""
-    os.close(files.open_directory("build", dir_fd=engine.root_fd, create=True))
-    place = files.open_directory(PLACE, dir_fd=engine.root_fd, create=True)
-    held.callback(os.close, place)
+    place = cachemounts.make_mounts(engine.root_fd)
+    held.callback(place.close)
     key = _lock(place, mount, held, say)
-    if not _exists(place, key):
+    if not place.use(key):
         draft = files.temporary_name()
         try:
-            userns.run(engine.idmap, lambda: _directory(place, draft, mount))
+            userns.run(engine.idmap, lambda: _directory(place.fd, draft, mount))
             if mount.layers:
-                _fill(engine, mount, place, draft)
-            os.rename(draft, key, src_dir_fd=place, dst_dir_fd=place)
+                _fill(engine, mount, place.fd, draft)
+            place.add(key, draft, f"cache mount {mount.target}")
         except BaseException:
-            userns.run(engine.idmap, lambda: files.remove_tree(place, draft))
+            userns.run(engine.idmap, lambda: files.remove_tree(place.fd, draft))
             raise
-        about = {"description": f"cache mount {mount.target}", "created": stamp(time.time_ns())}
-        files.write_atomic(place, f"{key}.json", jsontext.dumps(about).encode(), sync=False)
-    else:
-        os.utime(f"{key}.json", dir_fd=place)
-    return _bind(f"{files.path_of(place)}/{key}", mount.target, *(["ro"] if mount.readonly else []))
+    access = ["ro"] if mount.readonly else []
+    return _bind(f"{files.path_of(place.fd)}/{key}", mount.target, *access)
 
 
 def _lock(
-    place: int, mount: RunMount, held: contextlib.ExitStack, say: Callable[[str], None]
+    place: CacheMounts, mount: RunMount, held: contextlib.ExitStack, say: Callable[[str], None]
 ) -> str:
     """The key of the directory that may be used now: the mount's, or of a private one that nobody has."""
-    for number in itertools.count():
-        key = hashlib.sha256(f"{mount.key} {number}".encode()).hexdigest() if number else mount.key
-        fd = os.open(
-            f"{key}.lock",
-            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
-            0o600,
-            dir_fd=place,
-        )
+    key = mount.key
+    for number in itertools.count(1):
+        fd = place.lock(key)
         held.callback(os.close, fd)
-        if mount.sharing == "private":
-            if locks.try_lock(fd):
-                return key
-            continue
-        locks.lock(
-            fd,
-            f"cache mount {mount.target}",
-            shared=mount.sharing == "shared",
-            timeout=PATIENCE,
-            note=say,
-        )
-        return key
-    raise AssertionError
-
-
-def _exists(place: int, key: str) -> bool:
-    try:
-        os.stat(f"{key}.json", dir_fd=place, follow_symlinks=False)
-        os.stat(key, dir_fd=place, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+        if mount.sharing != "private":
+            what, shared = f"cache mount {mount.target}", mount.sharing == "shared"
+            locks.lock(fd, what, shared=shared, timeout=PATIENCE, note=say)
+            break
+        if locks.try_lock(fd):
+            break
+        key = hashlib.sha256(f"{mount.key} {number}".encode()).hexdigest()
+    return key
 
 
 def _directory(place: int, name: str, mount: RunMount) -> None:

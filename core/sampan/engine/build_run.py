@@ -186,12 +186,11 @@ def _wait(spawned: Spawned, pipes: dict[int, int], output: Output) -> int:
                 del pipes[fd]
             else:
                 message = spawned.receive()
-                if message is None and code is None:
+                if message is None:
                     raise SampanError("the monitor of a build step ended", "it was killed")
-                if message is not None and message["kind"] == "exit":
-                    code = int(message["code"])
-                if message is not None and message["kind"] != "exit":
+                if message["kind"] != "exit":
                     continue
+                code = int(message["code"])
             poll.unregister(fd)
     return code
 

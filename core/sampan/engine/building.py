@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     )
     from sampan.engine import Engine
     from sampan.engine.build_pull import Fetching
+    from sampan.engine.mounted import Reading
     from sampan.store.images import Image
     from sampan.store.leases import Lease
+    from sampan.store.truth import Truth
 
     Listener = Callable[[Mapping[str, Any]], object]
 
@@ -164,17 +166,11 @@ class Host:
     def tree(
         self, chains: Sequence[Layers], produce: Callable[[Sequence[int], LayerTar], object]
     ) -> Layer | None:
-        from sampan.engine import archive, build_mounts, mounted
+        from sampan.engine import archive
         from sampan.store.layertar import LayerTar as Tar
         from sampan.store.tarheader import SECOND
-        from sampan.store.truth import Truth
 
-        engine = self._engine
-        keys = [layer_keys([layer.diff_id for layer in chain]) for chain in chains]
-        wanted = [build_mounts.snapshot_of(engine, chain) if chain else None for chain in chains]
-
-        def inside(roots: list[int], out: int) -> None:
-            truths = [Truth(engine.layers.truth(one), engine.idmap.single) for one in keys]
+        def inside(roots: list[int], truths: list[Truth], out: int) -> None:
             now = time.time_ns() if self._latest is None else self._latest * SECOND
             below, source = [*truths, None, None][:2]
             wrote = False
@@ -191,10 +187,10 @@ class Host:
                     tar.close()
             archive.tell(tar)
 
-        with mounted.snapshots(engine, wanted, inside) as reading:
+        with self._mounted(chains, inside) as reading:
             below = chains[0] if chains else ()
             sources = [LayerSource(*layer) for layer in below]
-            made = pack.onto(engine, self._lease, sources, reading.read, self._say)
+            made = pack.onto(self._engine, self._lease, sources, reading.read, self._say)
         return self._held(below, made)
 
     def look(
@@ -202,6 +198,18 @@ class Host:
         chains: Sequence[Layers],
         produce: Callable[[Sequence[int], Sequence[Notes]], bytes],
     ) -> bytes:
+        def inside(roots: list[int], truths: list[Truth], out: int) -> None:
+            files.write_all(out, produce(roots, truths))
+
+        with self._mounted(chains, inside) as reading:
+            return b"".join(iter(reading.read, b""))
+
+    def _mounted(
+        self,
+        chains: Sequence[Layers],
+        inside: Callable[[list[int], list[Truth], int], object],
+    ) -> Reading:
+        """A child that has the chains mounted, and knows what their disks could not hold."""
         from sampan.engine import build_mounts, mounted
         from sampan.store.truth import Truth
 
@@ -209,12 +217,11 @@ class Host:
         keys = [layer_keys([layer.diff_id for layer in chain]) for chain in chains]
         wanted = [build_mounts.snapshot_of(engine, chain) if chain else None for chain in chains]
 
-        def inside(roots: list[int], out: int) -> None:
+        def child(roots: list[int], out: int) -> None:
             truths = [Truth(engine.layers.truth(one), engine.idmap.single) for one in keys]
-            files.write_all(out, produce(roots, truths))
+            inside(roots, truths, out)
 
-        with mounted.snapshots(engine, wanted, inside) as reading:
-            return b"".join(iter(reading.read, b""))
+        return mounted.snapshots(engine, wanted, child)
 
     def layer(self, write: Callable[[int], None]) -> Layer:
         """A new layer of what `write` puts into an empty directory."""

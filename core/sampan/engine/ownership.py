@@ -51,9 +51,7 @@ class Owners:
     def _note(self, fd: int, uid: int, gid: int) -> None:
         path = f"/proc/self/fd/{fd}"
         try:
-            os.chown(
-                path, 0, 0
-            )  # an overlay copies it up, so that there is something to note it of
+            os.chown(path, 0, 0)  # an overlay copies it up: there is something to note it of
         except OSError:
             return  # of a file that cannot be changed nothing need be known
         key = notify.birth(fd)

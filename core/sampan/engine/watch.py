@@ -72,9 +72,7 @@ class Watch:
         self._bundle_fd = bundle_fd
         self._listener = sockets.listen(bundle_fd, "attach")
         self._servers = {server.pidfd: server for server in servers}
-        self._leash: sockets.Socket | None = (
-            None  # the connection whose end is the container's, too
-        )
+        self._leash: sockets.Socket | None = None  # whose end is the container's, too
         self.deserted = False
         self._waiting: list[sockets.Socket] = []
         self.asked_to_stop = False

@@ -2,17 +2,19 @@
 
 `build/mounts/HEX` (64 hexadecimal digits) is a directory, with files of any owner of the store's user namespace.
 HEX.json tells what it is, and by its time when it was last used; HEX.lock, which stays, is locked while a command
-has it mounted.  The engine's build_mounts.py makes them.
+has it mounted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 
 from sampan import files
 from sampan.errors import CorruptError
 from sampan.model import times
+from sampan.model.rfc3339 import stamp
 from sampan.store import locks
 from sampan.store.buildcache import DIRECTORY, SUFFIX, checked, is_key
 
@@ -47,9 +49,24 @@ class CacheMounts:
         found = [self._mount(name) for name in os.listdir(self.fd) if is_key(name)]
         return sorted(found, key=lambda one: (one.created, one.key))
 
+    def use(self, key: str) -> bool:
+        """Whether there is one of that key; it counts as used now. The caller has its lock."""
+        try:
+            os.stat(key, dir_fd=self.fd, follow_symlinks=False)
+            os.utime(key + SUFFIX, dir_fd=self.fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def add(self, key: str, draft: str, description: str) -> None:
+        """A finished directory becomes the mount of that key."""
+        os.rename(draft, key, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        about = {"description": description, "created": stamp(time.time_ns())}
+        files.write_atomic(self.fd, key + SUFFIX, json.dumps(about).encode(), sync=False)
+
     def in_use(self, key: str) -> bool:
         """Whether a command has it mounted at this moment."""
-        fd = self._lock(key)
+        fd = self.lock(key)
         try:
             return not locks.try_lock(fd)
         finally:
@@ -60,7 +77,7 @@ class CacheMounts:
 
         `files.remove_tree`, in the store's user namespace, removes it.
         """
-        fd = self._lock(key)
+        fd = self.lock(key)
         try:
             if not locks.try_lock(fd):
                 return ""
@@ -69,7 +86,8 @@ class CacheMounts:
         finally:
             os.close(fd)
 
-    def _lock(self, key: str) -> int:
+    def lock(self, key: str) -> int:
+        """A descriptor of its lock, not yet taken."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(checked(key) + LOCK, flags, 0o600, dir_fd=self.fd)
 
@@ -91,6 +109,12 @@ class CacheMounts:
         except (OSError, ValueError, KeyError, TypeError, CorruptError):
             pass
         return CacheMount(key, description, created, used)
+
+
+def make_mounts(root_fd: int) -> CacheMounts:
+    """The cache mounts of a store that is to have some."""
+    os.close(files.open_directory(DIRECTORY, dir_fd=root_fd, create=True))
+    return CacheMounts(files.open_directory(f"{DIRECTORY}/{MOUNTS}", dir_fd=root_fd, create=True))
 
 
 def open_mounts(root_fd: int) -> CacheMounts | None:

@@ -12,7 +12,7 @@ import os
 from sampan import files
 from sampan.errors import CorruptError
 from sampan.linux import userns
-from sampan.model.layer import chain_ids
+from sampan.model.layer import chain_ids, layer_key
 from sampan.store import records, unsynced
 from sampan.store.jobs import Plan
 from sampan.store.layers import LayerSource
@@ -81,8 +81,6 @@ class Streamed:
         return notices
 
     def _name(self, diff_id: str, record: dict[str, object]) -> None:
-        from sampan.model.layer import layer_key
-
         chain_id = chain_ids([*(source.diff_id for source in self._below), diff_id])[-1]
         key = layer_key(chain_id)
         lock = records.open_lock(self._directory)
