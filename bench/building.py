@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
 
-ENGINES = ("podman", "sampan")
+from beside import call, compare
+
 GOALS = {"ten": 0.5, "ten cached": 0.4, "stages": 0.35, "copy": 0.3, "copy cached": 0.1}
 TEN = """FROM {image}
 ENV A=1
@@ -32,33 +28,6 @@ STAGES = (
     + "".join(f"COPY --from={name} /{name} /{name}\n" for name in "abcd")
 )
 COPY = "FROM {image}\nCOPY . /app/\nRUN true\n"
-
-
-def call(words: Sequence[str]) -> float:
-    """Seconds of a command, which must succeed."""
-    begun = time.perf_counter()
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-    )  # fmt: skip
-    taken = time.perf_counter() - begun
-    if done.returncode:
-        sys.exit(
-            f"{words}: status {done.returncode}: {done.stderr.decode(errors='replace')[-400:]}"
-        )
-    return taken
-
-
-def compare(name: str, runs: int, once: Callable[[str], float]) -> None:
-    taken: dict[str, list[float]] = {engine: [] for engine in ENGINES}
-    for number in range(runs + 1):
-        for engine in ENGINES:
-            seconds = once(engine)
-            if number:  # the first round warms up
-                taken[engine].append(seconds)
-    ratio = statistics.median(b / a for a, b in zip(*taken.values(), strict=True))
-    podman, sampan = (statistics.median(taken[engine]) * 1000 for engine in ENGINES)
-    row = f"{name:12} podman {podman:8.1f} ms  sampan {sampan:8.1f} ms  ratio {ratio:.2f}"
-    print(f"{row}  goal {GOALS[name]}", flush=True)
 
 
 def many_files(place: str, count: int = 50_000) -> None:
@@ -91,14 +60,14 @@ def main() -> None:
     def build(engine: str, name: str, context: str, *words: str) -> float:
         file = f"{given.work}/{name}.Dockerfile"
         common = ["build", "-q", "--network", "none", "-t", f"bench-{name}", "-f", file]
-        return call([engine, *common, *words, context])
+        return call(engine, *common, *words, context)
 
     for name in given.names:
         which, _, cached = name.partition(" ")
         context = files if which == "copy" else ten
         runs = given.n if which == "ten" else min(given.n, 3)
         words = [] if cached else ["--no-cache"]
-        compare(name, runs, lambda engine: build(engine, which, context, *words))  # noqa: B023
+        compare(name, runs, GOALS[name], lambda engine, _: build(engine, which, context, *words))  # noqa: B023
 
 
 if __name__ == "__main__":

@@ -6,45 +6,17 @@ What counts is the median of the ratios, pair by pair.  --many: how many contain
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-ENGINES = ("podman", "sampan")
+from beside import ENGINES, call, compare
+
 GOALS = {
     "exec": 0.3, "create": 1.0, "start": 0.6, "run -d": 0.6, "stop -t 0": 0.4, "rm -f": 0.4, "rm": 0.4, "inspect": 1.0,
     "ps": 1.0, "logs": 0.5, "parallel": 0.5, "ps -a 100": 0.5, "ps -a 1000": 0.3,
 }  # fmt: skip
-
-
-def call(*words: str) -> float:
-    """Seconds of a command, which must succeed."""
-    begun = time.perf_counter()
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-    )  # fmt: skip
-    taken = time.perf_counter() - begun
-    if done.returncode:
-        sys.exit(
-            f"{words}: status {done.returncode}: {done.stderr.decode(errors='replace')[-400:]}"
-        )
-    return taken
-
-
-def compare(name: str, runs: int, once: Callable[[str, int], float]) -> None:
-    """once: (engine, round) -> seconds."""
-    taken: dict[str, list[float]] = {engine: [] for engine in ENGINES}
-    for number in range(runs + 1):
-        for engine in ENGINES:
-            seconds = once(engine, number)
-            if number:  # the first round warms up
-                taken[engine].append(seconds)
-    ratio = statistics.median(b / a for a, b in zip(*taken.values(), strict=True))
-    podman, sampan = (statistics.median(taken[engine]) * 1000 for engine in ENGINES)
-    row = f"{name:12} podman {podman:8.1f} ms  sampan {sampan:8.1f} ms  ratio {ratio:.2f}"
-    print(f"{row}  goal {GOALS[name]}", flush=True)
 
 
 def life(image: str, runs: int) -> None:
@@ -84,15 +56,15 @@ def life(image: str, runs: int) -> None:
 
     for engine in ENGINES:
         call(engine, "run", "-d", "--name", "steady", *alone, *sleeping)
-    compare("exec", runs, lambda engine, _: call(engine, "exec", "steady", "true"))
-    compare("create", runs, created)
-    compare("start", runs, started)
-    compare("run -d", runs, detached)
-    compare("stop -t 0", runs, with_running(["stop", "-t", "0"], ["rm"]))
-    compare("rm -f", runs, with_running(["rm", "-f", "-t", "0"], []))
-    compare("rm", runs, removed)
-    compare("inspect", runs, lambda engine, _: call(engine, "inspect", "steady"))
-    compare("ps", runs, lambda engine, _: call(engine, "ps"))
+    compare("exec", runs, GOALS["exec"], lambda engine, _: call(engine, "exec", "steady", "true"))
+    compare("create", runs, GOALS["create"], created)
+    compare("start", runs, GOALS["start"], started)
+    compare("run -d", runs, GOALS["run -d"], detached)
+    compare("stop -t 0", runs, GOALS["stop -t 0"], with_running(["stop", "-t", "0"], ["rm"]))
+    compare("rm -f", runs, GOALS["rm -f"], with_running(["rm", "-f", "-t", "0"], []))
+    compare("rm", runs, GOALS["rm"], removed)
+    compare("inspect", runs, GOALS["inspect"], lambda engine, _: call(engine, "inspect", "steady"))
+    compare("ps", runs, GOALS["ps"], lambda engine, _: call(engine, "ps"))
     for engine in ENGINES:
         call(engine, "rm", "-f", "-t", "0", "steady")
 
@@ -103,7 +75,7 @@ def logs(image: str) -> None:
     options = ["--network", "none", "--log-driver", "k8s-file"]
     for engine in ENGINES:
         call(engine, "run", "--name", "wordy", *options, image, "sh", "-c", script)
-    compare("logs", 3, lambda engine, _: call(engine, "logs", "wordy"))
+    compare("logs", 3, GOALS["logs"], lambda engine, _: call(engine, "logs", "wordy"))
     for engine in ENGINES:
         call(engine, "rm", "wordy")
 
@@ -118,7 +90,7 @@ def parallel(image: str, crowd: int = 50) -> None:
             sys.exit(f"{words}: {codes}")
         return time.perf_counter() - begun
 
-    compare("parallel", 3, once)
+    compare("parallel", 3, GOALS["parallel"], once)
 
 
 def monitors(image: str, count: int = 50) -> None:
@@ -161,7 +133,9 @@ def many(image: str, most: int) -> None:
             for number in range(made, count):
                 call(engine, "create", "--name", f"x{number}", "--network", "none", image, "true")
         made = count
-        compare(f"ps -a {count}", 7, lambda engine, _: call(engine, "ps", "-a"))
+        compare(
+            f"ps -a {count}", 7, GOALS[f"ps -a {count}"], lambda engine, _: call(engine, "ps", "-a")
+        )
     for engine in ENGINES:
         call(engine, "rm", "-a")
 
