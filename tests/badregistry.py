@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from httpthread import HttpThread
+from httpthread import HttpThread, Quiet
 from imagemaker import MadeImage, digest
 from sampan.model import image as model
 
@@ -60,16 +60,13 @@ class BadRegistry(HttpThread):
         self._counts: dict[str, int] = {}
         registry = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
                 registry._serve(self)
 
             do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
 
         super().__init__(Handler)
         if context:  # the handshake is the handling thread's

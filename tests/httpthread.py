@@ -8,6 +8,13 @@ from types import TracebackType
 from typing import Any, Self
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Says nothing of the requests."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 class HttpThread:
     """`with` serves. `host` is HOST:PORT."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from httpthread import HttpThread
+from httpthread import HttpThread, Quiet
 
 SERVICE, ISSUER = "a registry", "an issuer"
 
@@ -36,12 +36,9 @@ class TokenServer(HttpThread):
         self.asked: list[tuple[bool, list[str]]] = []
         service = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def do_GET(self) -> None:
                 service._answer(self)
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
 
         super().__init__(Handler)
 

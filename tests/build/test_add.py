@@ -9,7 +9,6 @@ import lzma
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copysteps import Steps, listing, tree
-from httpthread import HttpThread
+from httpthread import HttpThread, Quiet
 from sampan.errors import CorruptError, LimitError, SampanError, UsageError
 from sampan.store import inflate
 from sampan_build.dockerfile import remote, transfer
@@ -262,7 +261,7 @@ def test_a_broken_archive_is_an_error(steps: Steps) -> None:
         steps.run("ADD a.tar /")
 
 
-class Files(BaseHTTPRequestHandler):
+class Files(Quiet):
     protocol_version = "HTTP/1.1"
     archive = gzip.compress(tar(f("foo", "content0")))
 
@@ -285,9 +284,6 @@ class Files(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(found or b"")))
         self.end_headers()
         self.wfile.write(found or b"")
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from copysteps import listing, tree
 from gitserver import Repository
-from httpthread import HttpThread
+from httpthread import HttpThread, Quiet
 from sampan.engine.extract import extract
 from sampan.errors import NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.store import inflate
@@ -183,7 +182,7 @@ def test_where_patterns_are(here: Path) -> None:
     assert "Dockerfile.dockerignore:1" in refused()
 
 
-class Files(BaseHTTPRequestHandler):
+class Files(Quiet):
     def do_GET(self) -> None:
         archive = gzip.compress(tar(f("Dockerfile", "of url"), f("x", "y")))
         found = {"/a.tgz": archive, "/Dockerfile": b"FROM url"}[self.path]
@@ -191,9 +190,6 @@ class Files(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(found)))
         self.end_headers()
         self.wfile.write(found)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 @pytest.fixture

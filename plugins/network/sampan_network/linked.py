@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 
 from sampan.errors import SampanError
 from sampan.linux import interfaces
@@ -21,7 +22,7 @@ INTERFACE = "tap0"
 RESTARTS = 10  # how often a helper that ends is started again in one run
 
 
-class Link:
+class Link(ABC):
     """One container's connection: what is needed to make it, and the program that is it now."""
 
     program: ClassVar[str]
@@ -34,15 +35,15 @@ class Link:
         self.restarts = 0
         self.helper: Helper | None = None
 
+    @abstractmethod
     def start(self, program: str, namespace: int) -> Helper:
         """The helper, which is ready. namespace: a descriptor of the network namespace."""
-        raise NotImplementedError
 
+    @abstractmethod
     def addresses(self) -> dict[str, Any]:
         """`address`, `prefix` and `gateway` of the container."""
-        raise NotImplementedError
 
-    def publish(self) -> None:
+    def publish(self) -> None:  # noqa: B027  a helper may open them all by itself
         """Open the ports that the helper has not opened by itself."""
 
     def connect(self) -> dict[str, Any]:
