@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from sampan.engine import messages
+from sampan.linux import messages
 from sampan.engine.attach import Attached
 from sampan.engine.spawn import Spawned
 from sampan.linux import sockets

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from sampan.engine import monitor
-from sampan.engine.messages import receive, send
+from sampan.linux.messages import receive, send
 from sampan.linux import sockets
 from sampan.linux.userns import IdMap
 

@@ -69,6 +69,7 @@ VERBS = {  # name: (module, one line)
     "untag": ("untag", "Take names from an image"),
     "update": ("update", "Change limits and restart policy of containers"),
     "version": ("version", "Show the version"),
+    "network": ("network", "Manage networks"),
     "volume": ("volume", "Manage volumes"),
     "wait": ("wait", "Wait until containers end"),
 }
@@ -109,7 +110,7 @@ CONTAINER = {  # sampan container NAME: module
 ALIASES = {"buildx": "builder"}  # docker's word
 HIDDEN = ("receive",)  # for `container move` of another machine, not for people
 MONITORED = ("run", "start", "restart", "move", "receive")
-ABSENT = ("network", "pod")  # nothing of the kind is there yet
+ABSENT = ("pod",)  # nothing of the kind is there yet
 
 
 def main() -> NoReturn:

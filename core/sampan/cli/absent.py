@@ -1,6 +1,6 @@
-"""Commands on pods and networks: there are none yet, and that is what the harmless ones say.
+"""Commands on pods: there are none yet, and that is what the harmless ones say.
 
-Scripts clean up with `pod rm --all`, `network prune`: these have nothing to do.  What would
+Scripts clean up with `pod rm --all`, `pod prune`: these have nothing to do.  What would
 make something is refused.
 """
 
@@ -11,9 +11,9 @@ from sampan.errors import NotFoundError, UnsupportedError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    pass
 
-KINDS = {"network": "networks of its own", "pod": "pods"}  # what sampan does not have
+KINDS = {"pod": "pods"}  # what sampan does not have
 HEADING = "POD ID      NAME        STATUS      CREATED     INFRA ID    # OF CONTAINERS"
 SHARED = [
     Option("--all -a", FLAG, "All"),
@@ -65,8 +65,6 @@ def main(words: list[str], kind: str) -> int:
         from sampan.model.options import signal_number
 
         signal_number(values["signal"])
-    if kind == "network" and verb in ("ls", "exists", "inspect") and (names or verb == "ls"):
-        return _modes(verb, values, names)
     if verb == "ls":
         if not (values["quiet"] or values["noheading"] or values["format"]):
             print(HEADING)
@@ -82,19 +80,6 @@ def main(words: list[str], kind: str) -> int:
     raise NotFoundError(
         f"no {kind} with name or ID {names[0]} found", f"no such {kind}", exit_status=1
     )
-
-
-def _modes(verb: str, values: dict[str, Any], names: list[str]) -> int:
-    """What --network may name: there are modes, if no networks."""
-    from sampan.cli import network
-
-    if verb == "exists":
-        return 0 if network.exists(names[0]) else 1
-    if verb == "inspect":
-        network.inspect(names)
-    else:
-        network.ls(values)
-    return 0
 
 
 def _overview(kind: str) -> str:

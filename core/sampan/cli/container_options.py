@@ -8,7 +8,7 @@ from sampan.cli import container_words as words
 from sampan.cli import limit_options, refused
 from sampan.cli.parse import FLAG, INTEGER, LIST, Option
 from sampan.errors import UsageError
-from sampan.model import isolation, names, options, sizes
+from sampan.model import isolation, names, network_words, options, sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,9 +82,16 @@ SHARED = [
     Option("--log-opt", LIST, "Option of the log driver", "KEY=VALUE"),
     Option("--mount", LIST, "Mount: type=bind|volume|image|tmpfs,source=...,target=...", "SPEC"),
     Option("--name", help="Name of the container"),
+    Option("--ip", help="IPv4 address on the network", metavar="ADDRESS"),
+    Option("--ip6", help="IPv6 address on the network", metavar="ADDRESS"),
+    Option("--mac-address", help="Hardware address on the network", metavar="ADDRESS"),
     Option(
-        "--network --net", help="none, host, slirp4netns, pasta or container:NAME", metavar="NAME"
+        "--network --net",
+        LIST,
+        "none, host, slirp4netns, pasta, container:NAME, or networks of network create",
+        "NAME[:OPTION,...]",
     ),
+    Option("--network-alias", LIST, "A further name of the container on its networks", "NAME"),
     Option("--no-healthcheck", FLAG, "Check nothing, whatever the image says"),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is"),
     Option("--oom-score-adj", INTEGER, "Adjust the OOM score (-1000 to 1000)"),
@@ -158,7 +165,8 @@ def build(
     """RunOptions from the parsed flags."""
     refused.refuse(values, limits=settings.limits)
     places = limit_options.limits(values, effort=settings.limits == "best-effort")
-    network = values["network"] or settings.network or "none"
+    asked = network_words.asked(values["network"], settings.network, values)
+    network = asked["network"]
     security = words.security(values["security_opt"])
     environment = options.environment(values["env"], values["env_file"], os.environ)
     uts = isolation.parse("uts", values["uts"])
@@ -209,7 +217,7 @@ def build(
         "image_volume": words.image_volume(values["image_volume"]),
         "devices": [words.device(word) for word in values["device"]],
         "shm_size": sizes.size(values["shm_size"], "--shm-size"),
-        "network": network,
+        **asked,
         **words.published(values, network),
         "pid": isolation.parse("pid", values["pid"]),
         "ipc": isolation.parse("ipc", values["ipc"]),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from sampan.cli import container_options
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import Verb, parse
-from sampan.cli.run import find_image, replace, write_file
+from sampan.cli.run import find_image, replace, settle, write_file
 from sampan.errors import InUseError
-from sampan.model import isolation
 
 VERB = Verb(
     "create",
@@ -33,14 +32,7 @@ def main(words: list[str]) -> int:
         )
     engine = make_engine()
     chosen = container_options.build(values, arguments[1:], engine.settings, detach=False)
-    if isolation.shared(chosen):
-        from sampan.engine import sharing
-
-        sharing.settle(engine, chosen)
-    if "ports" in chosen:
-        from sampan.engine import publish
-
-        publish.check(engine, chosen)
+    settle(engine, chosen)
     image = find_image(engine, arguments[0], values)
     if values["replace"]:
         replace(engine, values)

@@ -39,6 +39,7 @@ VERB = Verb(
     ],
     maximum=0,
 )
+SHORTEST_ID = 4  # of a network: digits that are no name by chance
 COLUMNS = [
     ("CONTAINER ID", "ID"),
     ("IMAGE", "Image"),
@@ -130,11 +131,19 @@ def row(container: Container, *, full: bool) -> dict[str, Any]:
         "Names": container.name,
         "Labels": record["options"]["labels"],
         "Mounts": [mount["destination"] for mount in record["options"]["mounts"]],
-        "Networks": [record["options"]["network"]],
+        "Networks": network_names(container),
         "Pod": "",
         "PodName": "",
         "Size": "",
     }
+
+
+def network_names(container: Container) -> list[str]:
+    """Of what it is on: networks, or one of the modes."""
+    options = container.record["options"]
+    if "networks" in options:
+        return [end["name"] for end in options["networks"]]
+    return [options["network"]]
 
 
 def _ports(container: Container) -> str:
@@ -263,7 +272,10 @@ def _matches(container: Container, key: str, value: str, everyone: list[Containe
         mine, its = record["created"], other.record["created"]
         return mine < its if key == "before" else mine > its
     if key == "network":
-        return record["options"]["network"] == value
+        ids = [end["id"] for end in record["options"].get("networks", [])]
+        return value in network_names(container) or (
+            len(value) >= SHORTEST_ID and any(one.startswith(value) for one in ids)
+        )
     return any(
         value in (mount["destination"], mount.get("name"), mount.get("source"))
         for mount in record["options"]["mounts"]

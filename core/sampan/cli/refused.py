@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LIMITS = "real-time limits and device rules"
 TOPICS = {
     LIMITS: "cpu-rt-period cpu-rt-runtime device-cgroup-rule",
-    "networks of its own": "ip ip6 link link-local-ip mac-address network-alias",
+    "links of Docker's": "link link-local-ip",
     "named id ranges": "subgidname subuidname",
     "pods": "init-ctr pod pod-id-file",
     "GPUs": "gpus",

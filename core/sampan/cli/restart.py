@@ -52,7 +52,7 @@ def main(words: list[str], spawned: Spawned) -> int:
             )
         stop(engine, container.id, timeout=values["time"])
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
-        monitor = starting.at_home(engine, monitor, container.record)
+        monitor = starting.at_home(engine, monitor, container.record["options"])
         starting.ready(monitor)
         begin(engine, monitor, container)
         events.of_container(engine, container.record, "restart")

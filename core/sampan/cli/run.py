@@ -53,23 +53,15 @@ def main(words: list[str], spawned: Spawned) -> int:
         values["rm"] = True
     engine = make_engine()
     check_runtime(engine.settings)
-    starting.prepare(engine, spawned)
     _check_files(values)
     chosen = container_options.build(
         values, arguments[1:], engine.settings, detach=values["detach"]
     )
-    if isolation.shared(chosen):
-        from sampan.engine import sharing
-
-        sharing.settle(engine, chosen)
-        spawned = sharing.respawn(engine, spawned, chosen)
-        starting.prepare(engine, spawned)
+    settle(engine, chosen)
+    spawned = starting.at_home(engine, spawned, chosen)
+    starting.prepare(engine, spawned, chosen["network"])
     if values["tty"] and values["interactive"] and not os.isatty(0):
         os.write(2, NO_TTY)
-    if "ports" in chosen:
-        from sampan.engine import publish
-
-        publish.check(engine, chosen)
     mark("options parsed, settings read")
     image = find_image(engine, arguments[0], values)
     mark("image resolved")
@@ -83,6 +75,22 @@ def main(words: list[str], spawned: Spawned) -> int:
 
         remove(engine, [image.id], force=False)
     return status
+
+
+def settle(engine: Engine, chosen: RunOptions) -> None:
+    """What is named must be there: other containers, networks, ports."""
+    if isolation.shared(chosen):
+        from sampan.engine import sharing
+
+        sharing.settle(engine, chosen)
+    if not chosen["network"].startswith(isolation.CONTAINER):
+        from sampan.engine import networks
+
+        networks.settle(engine, chosen)
+    if "ports" in chosen:
+        from sampan.engine import publish
+
+        publish.check(engine, chosen)
 
 
 def _check_files(values: dict[str, Any]) -> None:

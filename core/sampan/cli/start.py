@@ -53,7 +53,7 @@ def main(words: list[str], spawned: Spawned) -> int:
         if container.run:
             return container.id
         monitor = waiting.pop() if waiting else spawn(engine.idmap)
-        monitor = starting.at_home(engine, monitor, container.record)
+        monitor = starting.at_home(engine, monitor, container.record["options"])
         starting.ready(monitor)
         if not attach:
             begin(engine, monitor, container)

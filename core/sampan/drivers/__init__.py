@@ -204,7 +204,7 @@ class NetworkBackend(Protocol):
 
     name: str
     namespace: str  # "private" or "host": what the runtime is to make
-    name_servers: Sequence[str]  # of its own, for /etc/resolv.conf; the host's follow
+    networks: bool  # whether there are networks of this driver, which users make (`create`), and `home` is asked
 
     @property
     def publishes(self) -> Sequence[str]:
@@ -215,23 +215,55 @@ class NetworkBackend(Protocol):
         """UnsupportedError: these (sampan.model.ports) cannot be published together, and why. Called in the command."""
         ...
 
+    def name_servers(self, settings: Mapping[str, str]) -> Sequence[str]:
+        """Of its own, for /etc/resolv.conf; the host's follow, unless there are networks of the driver."""
+        ...
+
+    def check_settings(self, settings: Mapping[str, str]) -> None:
+        """UsageError: what followed a colon in --network cannot be had. Called in the command."""
+        ...
+
     def host_address(self) -> str:
         """The address at which a container reaches this machine; "" if it does not."""
         ...
 
-    def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]: ...
+    def create(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Settle what a new network is made of: {"subnets", "options"} (sampan.model.network).
 
-    def remove(self, name: str) -> None: ...
+        options: `subnets` that were asked for, `ipv6`, `internal`, `options`, and `taken`, subnets of other networks.
+        UsageError, InUseError: it cannot be had.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Give back what `create` took. No container is on the network."""
+        ...
+
+    def home(self) -> int:
+        """A descriptor of the user namespace in which the container's own is to be made; -1 if any will do.
+
+        Called in the command, for a container that is to start on networks of this driver; what is begun for it
+        goes on beside the command, and is kept at least until this process ends.
+        """
+        ...
 
     def attach(self, container: str, network: int, options: Mapping[str, Any]) -> Attachment:
         """Connect a network namespace, whose container's program has not started yet; {} if there is nothing to do.
 
         network: a socket in that namespace (ioctl_ns(2) SIOCGSKNS has the namespace itself); the caller closes it.
         options: `ports`, a list of published ports (sampan.model.ports); `directory`, a descriptor of the container's
-        directory of running state, for sockets.
+        directory of running state, for sockets; `settings`, what followed a colon in --network; `name` of the
+        container and `pid` of its first process; `servers`, those of --dns.  With networks of the driver: `networks`,
+        each as [network, end] (sampan.model.network).
         The attachment has what is known of `address`, `prefix`, `gateway`, `mac`, `interface`, and `clients`:
         "preserved" if the container sees the addresses of those who connect to a published port, or "proxied".
+        With networks of the driver: `networks`, {id: {"name", "interface", "mac", "addresses": [[address, length of
+        the prefix, gateway]], "aliases"}}, and at the top what is known of the one with the way out.
         """
+        ...
+
+    def change(self, container: str, attachment: Attachment, networks: Sequence[Any]) -> Attachment:
+        """The container runs, and is to be on these networks from now on. If it cannot, it is as before."""
         ...
 
     def detach(self, container: str, attachment: Attachment) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sampan.store.containers import ContainerStore
     from sampan.store.images import ImageStore
     from sampan.store.layers import LayerStore
+    from sampan.store.networks import NetworkStore
     from sampan.store.secrets import SecretStore
     from sampan.store.volumes import VolumeStore
 
@@ -101,6 +102,15 @@ class Engine:
             return VolumeStore(self.settings.volume_path)
 
         return self._once("volumes", make)  # type: ignore[no-any-return]
+
+    @property
+    def networks(self) -> NetworkStore:
+        def make() -> NetworkStore:
+            from sampan.store.networks import NetworkStore
+
+            return NetworkStore(self.root_fd)
+
+        return self._once("networks", make)  # type: ignore[no-any-return]
 
     @property
     def secrets(self) -> SecretStore:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import select
 
-from sampan.engine import messages, terminal
+from sampan.engine import terminal
 from sampan.errors import SampanError
-from sampan.linux import signals
+from sampan.linux import messages, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

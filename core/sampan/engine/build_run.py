@@ -18,6 +18,7 @@ from sampan.engine import (
     build_mounts,
     difference,
     mounted,
+    networks,
     ownership,
     pack,
     remove,
@@ -73,8 +74,9 @@ class Runner:
         engine = self._engine
         spawned = spawn.spawn(engine.idmap)
         try:
-            run.prepare(engine, spawned)
             chosen = sandbox_options(engine, self._command)
+            networks.settle(engine, chosen)
+            run.prepare(engine, spawned, chosen["network"])
             if engine.idmap.single:
                 chosen["pretend_ids"] = True
             process = [os.getpid(), processes.start_time(os.getpid()) or 0]

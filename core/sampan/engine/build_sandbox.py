@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from sampan.drivers import RunMount
-from sampan.model import secret
+from sampan.model import network_words, secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def confide(chosen: RunOptions, command: Command) -> dict[str, bytes]:
 
 def sandbox_options(engine: Engine, command: Command) -> RunOptions:
     """What `run` has without any option, but for what the command asks."""
-    network = command.network
-    if network == "default":
-        network = engine.settings.network or "none"
+    named = [] if command.network == "default" else [command.network]
     return {
         "name": f"build-{os.urandom(6).hex()}",
         "command": list(command.arguments),
@@ -81,7 +79,7 @@ def sandbox_options(engine: Engine, command: Command) -> RunOptions:
         "image_volume": "ignore",
         "devices": [],
         "shm_size": 64 << 20,
-        "network": network,
+        **network_words.asked(named, engine.settings.network, {}),
         "pid": "",
         "ipc": "",
         "uts": "",

@@ -5,8 +5,10 @@ Loaded only for a container whose network backend runs something.
 
 from __future__ import annotations
 
+from sampan import files, jsontext
 from sampan.engine import events
-from sampan.errors import SampanError
+from sampan.errors import SampanError, to_report
+from sampan.linux import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from sampan.engine.supervise import Supervisor
     from sampan.engine.watch import Turn
+    from sampan.linux.sockets import Socket
     from sampan.model.contract import Process
 
 
@@ -32,9 +35,29 @@ class Link:
         try:
             life.attachment = life.network.status(life.record["id"], life.attachment)
             events.of_container(life.engine, life.record, "reconnect", network)
+            life.tell_addresses()
         except SampanError as error:
+            if str(error) == life.attachment.get("error"):
+                return
             turn.error = str(error)
             life.attachment = {**life.attachment, "error": turn.error}
             told = {**network, "error": turn.error}
             events.of_container(life.engine, life.record, "disconnect", told)
         life.note_run(self._process, self._started)
+
+    def change(self, sock: Socket) -> None:
+        """A command has changed the networks of the record: follow it, and tell the command."""
+        from sampan.engine import networks
+
+        life, container = self._life, self._life.record["id"]
+        try:
+            record = jsontext.loads(files.read(life.dir_fd, "record.json"))
+            found = networks.told(life.engine, record)
+            life.attachment = life.network.change(container, life.attachment, found)
+            life.tell_addresses()
+            life.plan["networks"] = found  # for a further run
+            life.note_run(self._process, self._started)
+            messages.send(sock, {"kind": "networks"})
+        except (SampanError, OSError) as error:
+            report = to_report(error, "cannot change the networks of the container")
+            messages.send(sock, {"kind": "error", "error": report})

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
-from sampan.engine import idmaps, limits, messages, terminal
+from sampan.engine import idmaps, limits, terminal
 from sampan.errors import InUseError, from_report, to_report
-from sampan.linux import paths, processes, sockets
+from sampan.linux import messages, paths, processes, sockets
 from sampan.model import process as oci
 from sampan.model import users
 from sampan.model.contract import Io

@@ -11,9 +11,8 @@ import select
 import time
 
 from sampan import files, jsontext
-from sampan.engine import messages
 from sampan.errors import to_report
-from sampan.linux import libc, processes, sockets
+from sampan.linux import libc, messages, processes, sockets
 from sampan.model.contract import Io
 from sampan.model.rfc3339 import stamp
 from sampan.store.containers import HEALTH

@@ -150,12 +150,39 @@ def _network(container: Container) -> dict[str, Any]:
         "IPPrefixLen": found.get("prefix", 0),
         "MacAddress": found.get("mac", ""),
     }
+    networks = {name: {"NetworkID": name, **addresses}}
+    if "networks" in container.record["options"]:
+        networks = _ends(container, found.get("networks", {}))
     return {
         **addresses,
         **_published(container, found),
         "SandboxKey": f"/proc/{container.run['pid']}/ns/net" if container.run and found else "",
-        "Networks": {name: {"NetworkID": name, **addresses}},
+        "Networks": networks,
     }
+
+
+def _ends(container: Container, found: dict[str, Any]) -> dict[str, Any]:
+    """Its end of each network, by the network's name; addresses are known while it runs."""
+    shown: dict[str, Any] = {}
+    for end in container.record["options"].get("networks", []):
+        row = found.get(end["id"], {})
+        addresses: list[list[Any]] = row.get("addresses", [])
+        four = next((one for one in addresses if ":" not in one[0]), ["", 0, ""])
+        six = next((one for one in addresses if ":" in one[0]), ["", 0, ""])
+        shown[end["name"]] = {
+            "NetworkID": end["id"],
+            "EndpointID": "",
+            "Gateway": four[2],
+            "IPAddress": four[0],
+            "IPPrefixLen": four[1],
+            "IPv6Gateway": six[2],
+            "GlobalIPv6Address": six[0],
+            "GlobalIPv6PrefixLen": six[1],
+            "MacAddress": row.get("mac", ""),
+            "Aliases": [*end["aliases"], *([container.id[:12]] if end["named"] else [])],
+            "IPAMConfig": {"IPv4Address": end["ip"]} if end["ip"] else None,
+        }
+    return shown
 
 
 def _published(container: Container, found: dict[str, Any]) -> dict[str, Any]:
@@ -251,7 +278,7 @@ def _host_config(container: Container, spec: dict[str, Any], log: str) -> dict[s
             "Tag": chosen["log_options"].get("tag", ""),
             "Size": sizes.decimal_text(log_size),
         },
-        "NetworkMode": chosen["network"],
+        "NetworkMode": next((end["name"] for end in chosen.get("networks", [])), chosen["network"]),
         "PortBindings": ports.bindings(chosen.get("ports", [])),
         "RestartPolicy": {
             "Name": chosen["restart"] if chosen["restart"] != "no" else "",

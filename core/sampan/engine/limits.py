@@ -244,15 +244,15 @@ def join(engine: Engine, container: Container, pid: int, sock: sockets.Socket) -
         driver.join(run.get("cgroup", ""), pid)
     except SampanError as error:
         told = [error.what, error.why, error.hint, error.exit_status]
-    from sampan.engine import messages
+    from sampan.linux import messages
 
     messages.send(sock, {"joined": told})
 
 
 def await_joined(container: Container, sock: sockets.Socket) -> None:
     """In that child: wait to be moved, before it becomes somebody whom nobody may move."""
-    from sampan.engine import messages
     from sampan.errors import from_report
+    from sampan.linux import messages
 
     if container.run is None or not container.run.get("cgroup"):
         return

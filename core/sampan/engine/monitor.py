@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 
-from sampan.engine.messages import receive, send
 from sampan.errors import SampanError, to_report
-from sampan.linux import libc, sockets, userns
+from sampan.linux import libc, processes, sockets, userns
 from sampan.linux.marks import mark
+from sampan.linux.messages import receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from sampan.model.container import Run
 
 
-def main(sock: sockets.Socket, idmap: IdMap, join: Run | None = None) -> NoReturn:
+def main(sock: sockets.Socket, idmap: IdMap, join: Run | None = None, nest: int = -1) -> NoReturn:
     """Make the namespaces, wait for the plan, run it; leave with the status 0 whatever the container does."""
     try:
-        plan, fds = _prepare(sock, idmap, join)
+        plan, fds = _prepare(sock, idmap, join, nest)
         if plan is not None:
             from sampan.engine.supervise import Supervisor
 
@@ -37,18 +37,14 @@ def main(sock: sockets.Socket, idmap: IdMap, join: Run | None = None) -> NoRetur
 
 
 def _prepare(
-    sock: sockets.Socket, idmap: IdMap, join: Run | None = None
+    sock: sockets.Socket, idmap: IdMap, join: Run | None = None, nest: int = -1
 ) -> tuple[dict[str, Any] | None, list[int]]:
     """Leave the caller's session, descriptors and user namespace behind; receive the plan."""
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o077)
-    _keep_only(sock.fileno())
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in range(3):
-        if fd != sock.fileno():
-            os.dup2(null, fd)
-    if join is None:
+    processes.detach({sock.fileno(), nest} - {-1})
+    if nest >= 0:
+        userns.nest(nest, idmap)
+        os.close(nest)
+    elif join is None:
         userns.enter(idmap)
     else:
         from sampan.engine import sharing
@@ -100,9 +96,3 @@ def _preload(message: dict[str, Any]) -> None:
             plugins.load(plugins.entry(concern, name))
         except SampanError:
             return  # the plan may name others; if not, it fails with this very error
-
-
-def _keep_only(fd: int) -> None:
-    if fd > 3:
-        libc.close_range(3, fd - 1)
-    libc.close_range(max(fd + 1, 3))

@@ -201,8 +201,8 @@ def hold(engine: Engine, found: Container) -> int:
 
 
 def _running(engine: Engine, found: Container, produce: Callable[[int, int], object]) -> Reading:
-    from sampan.engine import messages
     from sampan.engine.run import connect
+    from sampan.linux import messages
 
     run = found.run
     assert run is not None

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from sampan.engine import Engine
     from sampan.engine.spawn import Spawned
-    from sampan.model.container import Record
+    from sampan.model.container import Record, RunOptions
     from sampan.model.mount import Snapshot
     from sampan.store.containers import Container
 
 
-def prepare(engine: Engine, spawned: Spawned) -> None:
+def prepare(engine: Engine, spawned: Spawned, network: str) -> None:
     """Tell the waiting monitor which drivers it will most likely need.
 
     `ready` must be awaited before anything is created for it.
     """
     settings = engine.settings
-    drivers = [("runtime", settings.runtime), ("network", settings.network or "none")]
+    drivers = [("runtime", settings.runtime), ("network", network)]
     spawned.send({"kind": "prepare", "plugins": engine.plugins.rows(), "drivers": drivers})
 
 
@@ -35,13 +35,23 @@ def ready(spawned: Spawned) -> None:
     spawned.expect("ready")
 
 
-def at_home(engine: Engine, spawned: Spawned, record: Record) -> Spawned:
-    """The monitor, or one in the user namespace of the containers whose namespaces are joined."""
-    if not isolation.shared(record["options"]):
-        return spawned
-    from sampan.engine import sharing
+def at_home(engine: Engine, spawned: Spawned, options: RunOptions) -> Spawned:
+    """The monitor, or one in the user namespace of the containers that it joins, or in that of its networks."""
+    if isolation.shared(options):
+        from sampan.engine import sharing
 
-    return sharing.respawn(engine, spawned, record["options"])
+        return sharing.respawn(engine, spawned, options)
+    if "networks" not in options:
+        return spawned
+    home = engine.network(options["network"]).home()
+    if home < 0:
+        return spawned
+    from sampan.engine.spawn import spawn
+
+    spawned.sock.close()
+    found = spawn(engine.idmap, nest=home)
+    os.close(home)
+    return found
 
 
 def start(
@@ -80,6 +90,10 @@ def start(
 
         plan["images"] = mounting.prepare(engine, record)
     try:
+        if "networks" in record["options"]:
+            from sampan.engine import networks
+
+            plan["networks"] = networks.told(engine, record)
         if "ports" in record["options"]:
             from sampan.engine import publish
 

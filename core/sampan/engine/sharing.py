@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from sampan.errors import InUseError, SampanError, UnsupportedError, UsageError
-from sampan.linux import libc, mounts, paths, processes
+from sampan.linux import libc, mounts, paths, processes, userns
 from sampan.model import isolation
 
 TYPE_CHECKING = False
@@ -79,8 +79,25 @@ def respawn(engine: Engine, spawned: Spawned, options: RunOptions) -> Spawned:
             "they have user namespaces of their own",
             "let all of them join the first one (--userns container:NAME)",
         )
+    check_home(engine, options, _run(found[0])["pid"])
     spawned.sock.close()
     return spawn(engine.idmap, join=_run(found[0]))
+
+
+def check_home(engine: Engine, options: RunOptions, pid: int) -> None:
+    """A container on networks lives inside their user namespace, so whom it joins must do so, too."""
+    if "networks" not in options:
+        return
+    home = engine.network(options["network"]).home()
+    if home < 0:
+        return
+    joined = userns.outermost(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
+    if os.fstat(joined).st_ino != os.fstat(home).st_ino:
+        raise UnsupportedError(
+            f"cannot join another container on network {options['networks'][0]['name']}",
+            "that one lives outside of the networks' user namespace",
+            f"start it on a {options['network']} network, too",
+        )
 
 
 def _run(donor: Container) -> Run:
@@ -93,11 +110,8 @@ def join(run: Run) -> None:
     pidfd = processes.open_if_same(run["pid"], run["start_time"])
     if pidfd is None:
         raise InUseError("cannot join another container", "it has just ended", "start it first")
-    libc.prctl(libc.PR_SET_DUMPABLE, 0)  # before anything inside could look at this process
-    libc.setns(pidfd, libc.CLONE_NEWUSER)
+    userns.enter_existing(pidfd)
     os.close(pidfd)
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
 
 
 def fill_in(engine: Engine, record: Record, spec: dict[str, Any]) -> dict[str, Any]:

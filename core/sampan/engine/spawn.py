@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-from sampan.engine import messages
 from sampan.errors import SampanError, from_report
-from sampan.linux import sockets
+from sampan.linux import messages, sockets
 from sampan.linux.userns import IdMap
 
 TYPE_CHECKING = False
@@ -47,10 +46,11 @@ class Spawned:
         return answer
 
 
-def spawn(idmap: IdMap, join: Run | None = None) -> Spawned:
+def spawn(idmap: IdMap, join: Run | None = None, nest: int = -1) -> Spawned:
     """Fork the monitor. The process must have one thread.
 
     join: the run of a container whose user namespace it is to join, instead of making one.
+    nest: a descriptor of a user namespace in which its own one is to be made.
     """
     ours, theirs = sockets.pair()
     pid = os.fork()
@@ -59,7 +59,7 @@ def spawn(idmap: IdMap, join: Run | None = None) -> Spawned:
             ours.close()
             from sampan.engine import monitor
 
-            monitor.main(theirs, idmap, join)
+            monitor.main(theirs, idmap, join, nest)
         finally:
             os._exit(125)
     theirs.close()

@@ -6,9 +6,9 @@ import os
 import time
 
 from sampan import files
-from sampan.engine import events, messages, warn
+from sampan.engine import events, warn
 from sampan.errors import InUseError, NotFoundError, SampanError
-from sampan.linux import processes
+from sampan.linux import messages, processes
 from sampan.model import options
 from sampan.store.containers import STOPPED
 

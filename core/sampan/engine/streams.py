@@ -12,8 +12,8 @@ import os
 import select
 import stat
 
-from sampan.engine.messages import send
 from sampan.linux import sockets
+from sampan.linux.messages import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

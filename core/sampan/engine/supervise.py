@@ -13,12 +13,12 @@ from sampan import files, jsontext
 from sampan.engine import Engine, events, limits, surroundings
 from sampan.engine.logfile import LogWriter
 from sampan.engine.losses import Losses
-from sampan.engine.messages import send
 from sampan.engine.streams import Client, Streams
 from sampan.engine.watch import Turn, Watch
 from sampan.errors import InUseError, SampanError
 from sampan.linux import libc, paths, processes, sockets
 from sampan.linux.marks import mark
+from sampan.linux.messages import send
 from sampan.model import isolation, users
 from sampan.model import process as oci
 from sampan.model.contract import Io
@@ -159,10 +159,26 @@ class Supervisor:
         if process.network < 0:
             return
         try:
-            told = {"ports": self.options.get("ports", []), "directory": self.bundle_fd}
+            told: dict[str, Any] = {
+                "ports": self.options.get("ports", []),
+                "directory": self.bundle_fd,
+                "settings": self.options.get("network_settings", {}),
+                "name": self.record["name"],
+                "pid": process.pid,
+                "servers": self.options["dns"],
+                "networks": self.plan.get("networks", []),
+            }
             self.attachment = self.network.attach(self.record["id"], process.network, told)
         finally:
             os.close(process.network)
+        self.tell_addresses()
+
+    def tell_addresses(self) -> None:
+        """/etc/hosts has the container's own names, at the addresses that it has got."""
+        if "networks" in self.attachment:
+            surroundings.tell_addresses(
+                self.bundle_fd, self.document()["hostname"], self.record["name"], self.attachment
+            )
 
     def begin_again(self, log: LogWriter | JournalWriter, started: str, restarts: int) -> Turn:
         """The next run: what is mounted stays, and so does the document."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # apt changes to a user of its own, and looks whether it has become him: with one id it must not try.
 APT = "/etc/apt/apt.conf.d/99one-id"
 UPLINK = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
+NOWHERE = "127.0.1.1"  # the container's own names, while it has no address
 APT_SAYS = b'APT::Sandbox::User "root";\n'
 
 
@@ -129,8 +130,33 @@ def _hosts(record: Record, hostname: str, network: NetworkBackend) -> str:
             "127.0.0.1\tlocalhost localhost.localdomain localhost4 localhost4.localdomain4",
             "::1\tlocalhost localhost.localdomain localhost6 localhost6.localdomain6",
         ]
-    lines.append(f"127.0.1.1\t{' '.join(dict.fromkeys((hostname, record['name'])))}")
+    lines.append(f"{NOWHERE}\t{_own_names(hostname, record['name'])}")
     return "\n".join(lines) + "\n"
+
+
+def tell_addresses(bundle_fd: int, hostname: str, name: str, attachment: dict[str, Any]) -> None:
+    """Put the addresses into /etc/hosts, in place of those that stand there: the file is mounted, so it is kept."""
+    names = _own_names(hostname, name)
+    addresses = [
+        row[0] for network in attachment["networks"].values() for row in network["addresses"]
+    ]
+    etc = files.open_directory("etc", dir_fd=bundle_fd)
+    fd = os.open("hosts", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=etc)
+    try:
+        lines = os.read(fd, 1 << 20).splitlines()
+        ours = os.fsencode(f"\t{names}")
+        kept = [line for line in lines if not line.endswith(ours)]
+        kept += [os.fsencode(address) + ours for address in addresses or [NOWHERE]]
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        files.write_all(fd, b"".join(line + b"\n" for line in kept))
+    finally:
+        os.close(fd)
+        os.close(etc)
+
+
+def _own_names(hostname: str, name: str) -> str:
+    return " ".join(dict.fromkeys((hostname, name)))
 
 
 def _address(word: str, name: str, network: NetworkBackend) -> str:
@@ -150,22 +176,27 @@ def _address(word: str, name: str, network: NetworkBackend) -> str:
 def _resolver(options: RunOptions, network: NetworkBackend) -> str:
     """/etc/resolv.conf: the host's, but no server that only the host reaches, and the network's own servers first."""
     lines = [] if network.name == "none" else _read("/etc/resolv.conf").splitlines()
+    servers = network.name_servers(options.get("network_settings", {}))
+    alone = network.networks  # its server asks the host's, from the host's side
     if network.namespace != "host":
-        if lines and all(
-            map(_is_loopback, _servers(lines))
+        if (
+            not alone and lines and all(map(_is_loopback, _servers(lines)))
         ):  # systemd-resolved's stub: what it asks
             asked = _servers(_read(UPLINK).splitlines())
             lines += [line for line in asked if not _is_loopback(line)]
         lines = [
-            *(f"nameserver {address}" for address in network.name_servers),
-            *(line for line in lines if not _is_loopback(line)),
+            *(f"nameserver {address}" for address in servers),
+            *(line for line in lines if not (_is_loopback(line) or (alone and _servers([line])))),
         ]
     if options["dns_search"]:
         lines = [line for line in lines if not line.startswith(("search", "domain"))]
         lines.insert(0, "search " + " ".join(d for d in options["dns_search"] if d != "."))
-    if options["dns"]:
+    named = any(end.get("named") for end in options.get("networks", []))
+    if options["dns"] and not named:  # where containers have names, the network's server asks these
         lines = [line for line in lines if not line.startswith("nameserver")]
         lines += [f"nameserver {address}" for address in options["dns"]]
+    if named and not options["dns_options"]:  # a name of one word is a container's first
+        lines = [*(line for line in lines if not line.startswith("options")), "options ndots:0"]
     if options["dns_options"]:
         lines = [line for line in lines if not line.startswith("options")]
         lines.append("options " + " ".join(options["dns_options"]))

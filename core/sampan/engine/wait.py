@@ -6,11 +6,10 @@ import contextlib
 import os
 import time
 
-from sampan.engine import messages
 from sampan.engine.run import connect
 from sampan.engine.stop import await_record, is_stopping
 from sampan.errors import InUseError, NotFoundError
-from sampan.linux import processes
+from sampan.linux import messages, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

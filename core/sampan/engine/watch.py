@@ -10,9 +10,9 @@ import os
 import select
 import time
 
-from sampan.engine.messages import receive, send
 from sampan.engine.streams import Client
 from sampan.linux import paths, processes, sockets
+from sampan.linux.messages import receive, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ class Watch:
         elif kind == "attach":
             stdin = message["stdin"] and turn.streams.stdin >= 0
             turn.streams.clients.append(Client(sock, fds, stdin))
+        elif kind == "networks" and turn.link is not None:
+            turn.link.change(sock)
         elif kind == "healthcheck":
             if turn.health is None:
                 send(sock, {"kind": "health", "code": -1, "status": ""})

@@ -33,6 +33,8 @@ _ARCH = {  # name: (x86_64, generic: aarch64, riscv64)
     "syncfs": (306, 267),
     "seccomp": (317, 277),
     "statx": (332, 291),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
 }
 _INDEX = 0 if os.uname().machine == "x86_64" else 1
 NUMBER = {name: numbers[_INDEX] for name, numbers in _ARCH.items()} | {
@@ -124,6 +126,14 @@ def unshare(flags: int) -> None:
 
 def setns(fd: int, flags: int) -> None:
     call("setns", fd, flags)
+
+
+def inotify_init(flags: int) -> int:
+    return call("inotify_init1", flags)
+
+
+def inotify_add_watch(fd: int, path: str, events: int) -> None:
+    call("inotify_add_watch", fd, encode(path), events, path=path)
 
 
 def pivot_root(new: str, old: str) -> None:

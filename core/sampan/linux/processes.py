@@ -97,6 +97,25 @@ def die_with_parent(signal_number: int = 9) -> None:
     libc.prctl(libc.PR_SET_PDEATHSIG, signal_number)
 
 
+def detach(keep: set[int]) -> None:
+    """Leave the caller's session, directory and descriptors behind, but for those to keep."""
+    from sampan.linux import libc
+
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    low = 3
+    for fd in sorted(keep):
+        if fd > low:
+            libc.close_range(low, fd - 1)
+        low = max(low, fd + 1)
+    libc.close_range(low)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        if fd not in keep:
+            os.dup2(null, fd)
+
+
 def address_space() -> int:
     """Bytes of this process's address space; threads take much of it and use hardly any.
 

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+_NS_GET_PARENT = 0xB702
 Extent = tuple[int, int, int]  # first id inside, first id outside, count
 
 
@@ -74,6 +75,73 @@ def write_map(pid: int, idmap: IdMap) -> None:
         if kind == "gid_map" and len(extents) == 1 and extents[0][2] == 1:
             _deny_groups(pid)
         _write(f"/proc/{pid}/{kind}", b"\n".join(b"%d %d %d" % extent for extent in extents))
+
+
+def nest(parent: int, idmap: IdMap) -> None:
+    """Move this process, which must have one thread, into a new user namespace inside another one, as its root.
+
+    parent: a descriptor of that one, which has the map `idmap`; inside, every id stays what it is.  Who is root of
+    the parent has every capability over what belongs to its children, and they have none over each other.
+    """
+    from sampan.linux import libc
+
+    enter_existing(parent)
+    same = IdMap(
+        tuple((inside, inside, count) for inside, _, count in idmap.uids),
+        tuple((inside, inside, count) for inside, _, count in idmap.gids),
+    )
+    libc.prctl(
+        libc.PR_SET_DUMPABLE, 1
+    )  # the helper could not write the maps of a process that is not
+    begin_read, begin_write = os.pipe()
+    errors_read, errors_write = os.pipe()
+    pid, child = os.getpid(), os.fork()
+    if child == 0:
+        try:
+            os.close(begin_write)
+            if os.read(begin_read, 1):
+                write_map(pid, same)
+                os._exit(0)
+        except (OSError, SampanError) as error:
+            os.write(errors_write, str(error).encode())
+        finally:
+            os._exit(1)
+    os.close(begin_read)
+    os.close(errors_write)
+    _unshare()
+    os.write(begin_write, b"x")
+    os.close(begin_write)
+    _await("the id map", child, errors_read)
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def enter_existing(namespace: int) -> None:
+    """Become root of a user namespace whose owner we are, given by a descriptor."""
+    from sampan.linux import libc
+
+    libc.prctl(libc.PR_SET_DUMPABLE, 0)  # before anything inside could look at this process
+    libc.setns(namespace, libc.CLONE_NEWUSER)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def outermost(namespace: int) -> int:
+    """Of the user namespaces around this one (or itself) the one that lies directly in ours (ioctl_ns(2)).
+
+    The descriptor that was given is closed, or is the answer.
+    """
+    import fcntl
+
+    here = os.stat("/proc/self/ns/user").st_ino
+    while True:
+        parent = fcntl.ioctl(namespace, _NS_GET_PARENT)
+        if os.fstat(parent).st_ino == here:
+            os.close(parent)
+            return namespace
+        os.close(namespace)
+        namespace = parent
 
 
 def _deny_groups(pid: int) -> None:

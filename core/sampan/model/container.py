@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+from sampan.model.network import Endpoint
+
 
 class RunOptions(TypedDict):
     """What the user asked for, made into values. It is kept in the record."""
@@ -50,6 +52,8 @@ class RunOptions(TypedDict):
     secrets: NotRequired[list[dict[str, Any]]]  # sampan.model.secret; missing without one
     shm_size: int
     network: str  # a backend, or container:ID
+    networks: NotRequired[list[Endpoint]]  # those of the backend that it is on
+    network_settings: NotRequired[dict[str, str]]  # what followed the backend's name
     ports: NotRequired[list[dict[str, Any]]]  # sampan.model.ports; the next two are missing with it
     expose: NotRequired[list[str]]
     publish_all: NotRequired[bool]

@@ -32,8 +32,14 @@ class Link(ABC):
         self.network = os.dup(network)
         self.directory = os.dup(options["directory"])
         self.ports: list[dict[str, Any]] = options["ports"]
+        self.settings: Mapping[str, str] = options.get("settings", {})
         self.restarts = 0
         self.helper: Helper | None = None
+
+    @property
+    def interface(self) -> str:
+        """Its name in the container."""
+        return INTERFACE
 
     @abstractmethod
     def start(self, program: str, namespace: int) -> Helper:
@@ -56,9 +62,9 @@ class Link(ABC):
             os.close(namespace)
         self.publish()
         return {
-            "interface": INTERFACE,
+            "interface": self.interface,
             **self.addresses(),
-            "mac": interfaces.hardware_address(self.network, INTERFACE),
+            "mac": interfaces.hardware_address(self.network, self.interface),
             "clients": "preserved",
             "restarts": self.restarts,
         }
@@ -74,13 +80,15 @@ class Link(ABC):
         os.close(self.directory)
 
 
-class LinkedBackend(NoneBackend):
+class LinkedBackend(NoneBackend, ABC):
     """A helper for each container."""
-
-    link: type[Link]
 
     def __init__(self) -> None:
         self._links: dict[str, Link] = {}
+
+    @abstractmethod
+    def link(self, network: int, options: Mapping[str, Any]) -> Link:
+        """What will connect a container; nothing is started yet."""
 
     def attach(self, container: str, network: int, options: Mapping[str, Any]) -> dict[str, Any]:
         link = self._links[container] = self.link(network, options)

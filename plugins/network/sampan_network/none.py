@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.errors import UnsupportedError
+from sampan.errors import UnsupportedError, UsageError
 from sampan.model.contract import Probe
 
 TYPE_CHECKING = False
@@ -18,7 +18,10 @@ class NoneBackend:
 
     name = "none"
     namespace = "private"
-    name_servers: tuple[str, ...] = ()
+    networks = False
+
+    def name_servers(self, settings: Mapping[str, str]) -> tuple[str, ...]:
+        return ()
 
     @property
     def publishes(self) -> tuple[str, ...]:
@@ -27,10 +30,19 @@ class NoneBackend:
     def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
         return
 
+    def check_settings(self, settings: Mapping[str, str]) -> None:
+        for option in settings:
+            raise UsageError(
+                f"--network {self.name}:{option}", f"the network {self.name} takes no options"
+            )
+
     def host_address(self) -> str:
         return ""
 
-    def create(self, name: str, options: Mapping[str, str]) -> dict[str, Any]:
+    def home(self) -> int:
+        return -1
+
+    def create(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         raise UnsupportedError(
             f"cannot create network {name}", f"{self.name} has no networks of its own"
         )
@@ -45,6 +57,13 @@ class NoneBackend:
 
     def detach(self, container: str, attachment: dict[str, Any]) -> None:
         return
+
+    def change(
+        self, container: str, attachment: dict[str, Any], networks: Sequence[Any]
+    ) -> dict[str, Any]:
+        raise UnsupportedError(
+            "cannot connect the container", f"{self.name} has no networks of its own"
+        )
 
     def watched(self, container: str) -> tuple[int, ...]:
         return ()

@@ -22,21 +22,50 @@ if TYPE_CHECKING:
 
 # Newer versions close what they inherit beyond 0, 1 and 2: so these are what they need.
 WORDS = [
-    "--config-net", "--foreground", "--quiet", "--no-map-gw", "--tcp-ns", "none", "--udp-ns", "none",
-    "--ns-ifname", linked.INTERFACE, "--netns", "/proc/self/fd/0", "--no-netns-quit", "--pid", "/proc/self/fd/1",
+    "--config-net", "--foreground", "--quiet",
+    "--netns", "/proc/self/fd/0", "--no-netns-quit", "--pid", "/proc/self/fd/1",
 ]  # fmt: skip
+DEFAULTS = {
+    "--ns-ifname": linked.INTERFACE, "--no-map-gw": "", "--tcp-ns": "none", "--udp-ns": "none",
+}  # fmt: skip
 
 
 class PastaLink(linked.Link):
     program, package = "pasta", "passt"
 
+    def __init__(self, network: int, options: Mapping[str, Any]) -> None:
+        super().__init__(network, options)
+        self.chosen = dict(DEFAULTS)
+        if self.settings:
+            from sampan_network import pasta_settings
+
+            self.chosen |= pasta_settings.named(self.settings)
+
+    @property
+    def interface(self) -> str:
+        return self.chosen["--ns-ifname"]
+
     def start(self, program: str, namespace: int) -> helper.Helper:
+        for port in self.ports:
+            if f"--no-{port['protocol']}" in self.chosen:
+                raise UnsupportedError(
+                    f"cannot publish {ports.outside(port)}->{ports.inside(port)}",
+                    f"--network pasta:--no-{port['protocol']} carries none",
+                )
         words = [program, *WORDS, *forwards(self.ports)]
+        for option, value in self.chosen.items():
+            if option == "--map-gw":
+                continue  # podman's word for the want of the other one
+            if option != "--no-map-gw" or "--map-gw" not in self.chosen:
+                words += [option, value] if value else [option]
         return helper.Helper(words, {0: namespace}, ready=1)
 
     def addresses(self) -> dict[str, Any]:
-        address, prefix = interfaces.address(self.network, linked.INTERFACE)
-        return {"address": address, "prefix": prefix, "gateway": interfaces.default_gateway()}
+        address, prefix = interfaces.address(self.network, self.interface)
+        gateway = self.chosen.get("--gateway", "")
+        if not gateway or ":" in gateway:
+            gateway = interfaces.default_gateway(self.chosen.get("--interface", ""))
+        return {"address": address, "prefix": prefix, "gateway": gateway}
 
 
 def forwards(published: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -70,7 +99,9 @@ def _forward(found: list[Mapping[str, Any]]) -> str:
 
 class PastaBackend(linked.LinkedBackend):
     name = "pasta"
-    link = PastaLink
+
+    def link(self, network: int, options: Mapping[str, Any]) -> PastaLink:
+        return PastaLink(network, options)
 
     @property
     def publishes(self) -> tuple[str, ...]:
@@ -78,6 +109,15 @@ class PastaBackend(linked.LinkedBackend):
 
     def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
         forwards(ports)
+
+    def name_servers(self, settings: Mapping[str, str]) -> tuple[str, ...]:
+        server = settings.get("--dns-forward")  # pasta asks the machine's first server there
+        return (server,) if server else ()
+
+    def check_settings(self, settings: Mapping[str, str]) -> None:
+        from sampan_network import pasta_settings
+
+        pasta_settings.check(settings)
 
 
 def sampan_network_backend(context: DriverContext) -> PastaBackend:

@@ -1,20 +1,20 @@
 """slirp4netns: TCP, UDP and DNS of a container through a TCP/IP stack in a process of the user's.
 
-The container has a tap device with the address 10.0.2.100 in a network of its own; 10.0.2.2 is the way out and
-10.0.2.3 answers names as the host does, also where the host asks a server on its loopback interface.  That interface
-itself is closed to the container.  The program runs in a sandbox of its own making: its own mount namespace, no
-capabilities, a seccomp filter (slirp4netns(1)).
+The container has a tap device with the address .100 in a network of its own, 10.0.2.0/24 unless this machine has a
+route into that; .2 is the way out and .3 answers names as the host does, also where the host asks a server on its
+loopback interface.  That interface itself is closed to the container.  The program runs in a sandbox of its own
+making: its own mount namespace, no capabilities, a seccomp filter (slirp4netns(1)).
 """
 
 from __future__ import annotations
 
 import _socket
 
-from sampan import files, jsontext
-from sampan.errors import InUseError, UnsupportedError
+from sampan import files
+from sampan.errors import UnsupportedError
 from sampan.linux import interfaces
 from sampan.model.ports import inside, outside
-from sampan_network import helper, linked
+from sampan_network import helper, linked, slirp_api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +23,56 @@ if TYPE_CHECKING:
 
     from sampan.model.contract import DriverContext, Probe
 
-ADDRESS, PREFIX, GATEWAY, NAME_SERVER = "10.0.2.100", 24, "10.0.2.2", "10.0.2.3"
-SOCKET = "slirp"  # in the container's directory
-WORDS = [
-    "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp", "--enable-ipv6",
+# Where its network is looked for: 24 bits each. The last ones are for benchmarks of routers (RFC 2544), so that a
+# machine which has routes into all private networks finds one too.
+NETWORKS = [f"10.0.{third}" for third in range(2, 16)] + [
+    f"{first}.{third}" for first in ("172.31", "192.168", "198.18") for third in range(200, 208)
+]
+GATEWAY, NAME_SERVER, ADDRESS = 2, 3, 100  # in its network (slirp4netns(1))
+MTU = "65520"
+SOCKET = slirp_api.SOCKET  # in the container's directory
+_WORDS = [
+    "--configure", "--enable-sandbox", "--enable-seccomp",
     "--ready-fd=5", "--exit-fd=6", "--netns-type=path", "/proc/self/fd/3", linked.INTERFACE,
 ]  # fmt: skip
+
+
+def network(candidates: Sequence[str] = NETWORKS) -> str:
+    """The first three numbers of a network of 24 bits into which this machine has no route."""
+    used = interfaces.routed()
+    for word in candidates:
+        if not any(_overlap(f"{word}.0/24", other) for other in used):
+            return word
+    raise UnsupportedError(
+        "cannot connect the container with slirp4netns",
+        f"this machine has routes into every network that is tried, from {NETWORKS[0]}.0/24 to {NETWORKS[-1]}.0/24",
+        "--network pasta needs none, --network slirp4netns:cidr=NETWORK/24 names one",
+    )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether they share an address: the package ipaddress takes longer to load than all of this."""
+    first, second = one.partition("/"), other.partition("/")
+    apart = _number(first[0]) ^ _number(second[0])
+    return apart >> (32 - min(int(first[2]), int(second[2]))) == 0
+
+
+def _number(address: str) -> int:
+    return int.from_bytes(_socket.inet_aton(address), "big")
+
+
+class Subnet:
+    """The network of one container."""
+
+    __slots__ = ("cidr", "prefix")
+
+    def __init__(self, cidr: str) -> None:
+        self.cidr = cidr
+        self.prefix = int(cidr.partition("/")[2])
+
+    def address(self, number: int) -> str:
+        first = _number(self.cidr.partition("/")[0])
+        return _socket.inet_ntoa((first + number).to_bytes(4, "big"))
 
 
 class SlirpLink(linked.Link):
@@ -36,62 +80,69 @@ class SlirpLink(linked.Link):
 
     program = package = "slirp4netns"
 
+    def __init__(self, network: int, options: Mapping[str, Any], subnet: Subnet) -> None:
+        super().__init__(network, options)
+        self.subnet = subnet
+
     def start(self, program: str, namespace: int) -> helper.Helper:
-        words = [program, *WORDS]
+        command = [program, *words(self.subnet, self.settings)]
         if self.ports:
-            words.insert(1, f"--api-socket=/proc/self/fd/4/{SOCKET}")
+            command.insert(1, f"--api-socket=/proc/self/fd/4/{SOCKET}")
             files.unlink(self.directory, SOCKET)
-        return helper.Helper(words, {3: namespace, 4: self.directory}, ready=5, leash=6)
+        return helper.Helper(command, {3: namespace, 4: self.directory}, ready=5, leash=6)
 
     def addresses(self) -> dict[str, Any]:
-        return {"address": ADDRESS, "prefix": PREFIX, "gateway": GATEWAY}
+        address, gateway = self.subnet.address(ADDRESS), self.subnet.address(GATEWAY)
+        return {"address": address, "prefix": self.subnet.prefix, "gateway": gateway}
 
     def publish(self) -> None:
         for port in self.ports:
-            arguments = {
-                "proto": port["protocol"],
-                "host_addr": port["host_ip"],
-                "host_port": port["host_port"],
-                "guest_addr": ADDRESS,
-                "guest_port": port["container_port"],
-            }
-            answer = self._request({"execute": "add_hostfwd", "arguments": arguments})
-            if "return" not in answer:
-                raise InUseError(
-                    f"cannot publish {outside(port)}->{inside(port)}",
-                    f"{self.program}: {answer.get('error', {}).get('desc', 'no answer')}",
-                    "another program may have taken the port just now: start the container again",
-                )
+            address = self.subnet.address(ADDRESS)
+            slirp_api.forward(self.directory, port, address, port["container_port"])
         if self.ports:
             files.unlink(self.directory, SOCKET)
 
-    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One request a connection (slirp4netns(1), API SOCKET)."""
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        try:
-            sock.settimeout(helper.PATIENCE)
-            sock.connect(f"/proc/self/fd/{self.directory}/{SOCKET}")
-            sock.send(jsontext.dumps(request).encode())
-            sock.shutdown(_socket.SHUT_WR)
-            answer: dict[str, Any] = jsontext.loads(sock.recv(4096))
-            return answer
-        except (OSError, ValueError) as error:
-            return {"error": {"desc": str(error)}}
-        finally:
-            sock.close()
+
+def words(subnet: Subnet, settings: Mapping[str, str]) -> list[str]:
+    """What the program is told. settings: sampan_network.slirp_settings has checked them."""
+    found = [f"--cidr={subnet.cidr}", f"--mtu={settings.get('mtu', MTU)}"]
+    if settings.get("allow_host_loopback") != "true":
+        found.append("--disable-host-loopback")
+    if settings.get("enable_ipv6") != "false":
+        found.append("--enable-ipv6")
+    for key in ("outbound_addr", "outbound_addr6"):
+        if value := settings.get(key):
+            found.append(f"--{key.replace('_', '-')}={value}")
+    return found + _WORDS
 
 
 class SlirpBackend(linked.LinkedBackend):
+    """The network is chosen once, when it is first asked for: /etc/resolv.conf and each helper name the same."""
+
     name = "slirp4netns"
-    link = SlirpLink
-    name_servers = (NAME_SERVER,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._network = ""
+
+    def link(self, network: int, options: Mapping[str, Any]) -> SlirpLink:
+        return SlirpLink(network, options, self.subnet(options.get("settings", {})))
+
+    def subnet(self, settings: Mapping[str, str]) -> Subnet:
+        if cidr := settings.get("cidr"):
+            return Subnet(cidr)
+        self._network = self._network or network()
+        return Subnet(f"{self._network}.0/24")
+
+    def name_servers(self, settings: Mapping[str, str]) -> tuple[str, ...]:
+        return (self.subnet(settings).address(NAME_SERVER),)
 
     @property
     def publishes(self) -> tuple[str, ...]:
         return ("tcp", "udp")  # it forwards from IPv4 addresses only
 
     def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
-        """What answers a datagram of the loopback interface would go to 10.0.2.2, which is closed."""
+        """What answers a datagram of the loopback interface would go to the gateway, which is closed."""
         for port in ports:
             if port["protocol"] == "udp" and port["host_ip"].startswith("127."):
                 raise UnsupportedError(
@@ -99,6 +150,11 @@ class SlirpBackend(linked.LinkedBackend):
                     "slirp4netns does not answer UDP at the machine's loopback interface",
                     "publish it at another address, or use --network pasta and the same port on both sides",
                 )
+
+    def check_settings(self, settings: Mapping[str, str]) -> None:
+        from sampan_network import slirp_settings
+
+        slirp_settings.check(settings)
 
     def host_address(self) -> str:
         return interfaces.outgoing_address()

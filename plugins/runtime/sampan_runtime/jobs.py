@@ -8,11 +8,10 @@ by the fork itself or, where `restart` says so, by the interpreter started again
 from __future__ import annotations
 
 import _socket
-import fcntl
 import os
 
 from sampan.errors import NotFoundError
-from sampan.linux import libc, processes, sockets
+from sampan.linux import libc, loopback, processes, sockets
 from sampan.model.contract import Io
 from sampan_runtime import child, console, identity, restart
 from sampan_runtime.rootfs import Root
@@ -183,6 +182,5 @@ def join_namespaces(spec: dict[str, Any]) -> None:
 def _loopback_up() -> sockets.Socket:
     """The socket with which it was done: it belongs to the container's network namespace."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-    request = b"lo".ljust(16, b"\0") + b"\x41\0" + bytes(14)  # IFF_UP | IFF_RUNNING (netdevice(7))
-    fcntl.ioctl(sock.fileno(), 0x8914, request)  # SIOCSIFFLAGS
+    loopback.bring_up(sock.fileno())
     return sock

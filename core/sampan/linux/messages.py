@@ -1,4 +1,4 @@
-"""The words between a command and a monitor: one JSON object a message."""
+"""The words between processes of sampan: one JSON object a message, with descriptors."""
 
 from __future__ import annotations
 

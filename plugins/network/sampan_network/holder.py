@@ -1,0 +1,366 @@
+"""The holder: one process of the user's while a container is on a bridge network.
+
+It owns a user namespace with the user's full map, in which the members' own ones are nested, a network namespace with
+the bridges, the uplink, and the names.  It stays in the host's network namespace itself, so what it asks or starts
+there sees what the host sees; changes in the others are made by children (links.apart).
+
+A connection to its socket is a lease: as long as one is open it lives, and a member whose connection ends is gone from
+every network.  If it is killed, the kernel takes back the namespace, the bridges, the uplink and the published ports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import time
+
+from sampan import files, jsontext
+from sampan.errors import SampanError, to_report
+from sampan.linux import libc, messages, processes, sockets, userns
+from sampan_network import links, uplinks
+from sampan_network.directory import Connection, Directory, Entry
+from sampan_network.members import Books, Member
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from typing import Any, NoReturn
+
+    from sampan.linux.userns import IdMap
+
+SOCKET, LOCK, MEMBERS = "holder", ".lock", "members"  # in its directory
+LINGER = 1.0  # seconds that it waits for another member
+FAREWELL = 2.0  # seconds in which it tells why it cannot go on
+RESTARTS = 10  # how often an uplink that ends is started again
+
+
+def main(
+    listener: sockets.Socket, directory: str, idmap: IdMap, home: int, options: Mapping[str, Any]
+) -> NoReturn:
+    """In a new process. home: the user namespace of a holder that was killed, to be used again; -1 without one."""
+    try:
+        processes.detach({listener.fileno(), home} - {-1})
+        libc.set_name("sampan-network")
+        holder = Holder(listener, files.open_directory(directory), options)
+    except BaseException:
+        os._exit(1)
+    try:
+        if home >= 0:
+            userns.enter_existing(home)
+            os.close(home)
+        else:
+            userns.enter(idmap)
+        libc.prctl(libc.PR_SET_DUMPABLE, 0)
+        holder.serve()
+    except BaseException as error:
+        holder.despair(error)
+        os._exit(1)
+    os._exit(0)
+
+
+class Holder:
+    """What it owns, and who is connected."""
+
+    def __init__(
+        self, listener: sockets.Socket, directory: int, options: Mapping[str, Any]
+    ) -> None:
+        self._listener, self._directory, self._options = listener, directory, options
+        self._clients: dict[int, sockets.Socket] = {}
+        self._members: dict[int, Member] = {}  # by connection
+        self._inner = -1  # the network namespace
+        self._restarts = 0
+
+    def serve(self) -> None:
+        self._home = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        self._serve_early()
+        self._begin()
+        idle = time.monotonic()
+        while True:
+            for fd, events in self._poll().poll(self._patience(idle)):
+                self._handle(fd, events)
+            self.names.tick()
+            if self._clients:
+                idle = time.monotonic()
+            elif time.monotonic() - idle >= LINGER and self._leave():
+                return
+
+    def _serve_early(self) -> None:
+        """Who starts a container needs the user namespace now, and the rest when its own are made."""
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        while poll.poll(0):
+            self._accept()
+        for fd in list(self._clients):
+            ready = select.poll()
+            ready.register(fd, select.POLLIN)
+            if ready.poll(0):
+                self._request(fd)
+
+    def _begin(self) -> None:
+        """The namespace and the uplink, and what making links needs."""
+        self._inner, udp, tcp, inside = _namespace()
+        self.uplink = uplinks.start(self._inner, self._directory, self._options)
+        self.books = Books(self._reserved())
+        from sampan_network.names import NameServer
+
+        self.names = NameServer(Directory(), udp, tcp, inside)
+        __import__("pyroute2.iproute.linux")  # once, for all the children
+
+    def _reserved(self) -> dict[str, dict[str, list[str]]]:
+        """The addresses of those that a holder before this one has left."""
+        found: dict[str, dict[str, list[str]]] = {}
+        members = files.open_directory(MEMBERS, dir_fd=self._directory, create=True)
+        for name in os.listdir(members):
+            row = read_member(members, name)
+            if row is not None:
+                found[name] = row["addresses"]
+            else:
+                files.unlink(members, name)
+        os.close(members)
+        return found
+
+    def _poll(self) -> select.poll:
+        poll = select.poll()
+        for fd in (self._listener.fileno(), *self._clients, *self.uplink.watched()):
+            poll.register(fd, select.POLLIN)
+        for fd, events in self.names.interest().items():
+            poll.register(fd, events)
+        return poll
+
+    def _patience(self, idle: float) -> int | None:
+        moments = [self.names.next_moment()]
+        if not self._clients:
+            moments.append(idle + LINGER)
+        left = [moment - time.monotonic() for moment in moments if moment is not None]
+        return max(0, int(min(left) * 1000) + 1) if left else None
+
+    def _handle(self, fd: int, events: int) -> None:
+        if fd == self._listener.fileno():
+            self._accept()
+        elif fd in self._clients:
+            self._request(fd)
+        elif fd in self.uplink.watched():
+            self._mend()
+        else:
+            self.names.handle(fd, events)
+
+    def _accept(self) -> None:
+        sock = sockets.accept(self._listener)
+        self._clients[sock.fileno()] = sock
+
+    def _request(self, fd: int) -> None:
+        sock = self._clients[fd]
+        message, fds = messages.receive(sock, 1)
+        if message is None:
+            self._end(fd)
+            return
+        answer: dict[str, Any] | None
+        try:
+            answer = self._answer(fd, message, fds)
+        except (SampanError, OSError, KeyError, ValueError, TypeError) as error:
+            report = to_report(error, "cannot connect the container with its network")
+            answer = {"kind": "error", "error": report}
+        home = [self._home] if message.get("kind") == "home" else []
+        if answer is not None:
+            messages.send(sock, answer, home)
+
+    def _answer(self, fd: int, message: dict[str, Any], fds: list[int]) -> dict[str, Any] | None:
+        kind = message["kind"]
+        if kind == "home":
+            return {"kind": "home"}
+        if kind == "attach":
+            return self._attach(fd, message, fds[0])
+        if kind == "change":
+            member = self._members[fd]
+            self._arrange(member, message["networks"])
+            return self._told(member)
+        if kind == "detach":
+            self._drop(fd)
+            return {"kind": "detached"}
+        if kind == "leave":
+            self._drop(fd)
+            return None
+        raise SampanError("the network's holder", f"it does not know what {kind!r} is")
+
+    def _attach(self, fd: int, told: dict[str, Any], namespace: int) -> dict[str, Any]:
+        member = self._members[fd] = Member(self._clients[fd], namespace, told)
+        try:
+            self.books.enter_ports([*self._members.values()], member)
+            self._arrange(member, told["networks"], renewed=told["renewed"])
+            self.uplink.open(member.ports)
+        except BaseException:
+            self._drop(fd)
+            raise
+        return self._told(member)
+
+    def _arrange(self, member: Member, networks: list[list[Any]], *, renewed: bool = False) -> None:
+        """Give the member exactly these ends: [network, end]. If that fails it has what it had, but for what goes."""
+        change, before = links.Change(), member.main()
+        change.renewed = renewed
+        wanted = {record["id"]: (record, end) for record, end in networks}
+        added = [network for network in wanted if network not in member.plugs]
+        for network in [known for known in member.plugs if known not in wanted]:
+            self.books.plan_leave(member, network, change)
+        try:
+            for network in added:
+                self.books.plan_join(member, *wanted[network], change)
+            change.rules += member.retarget()
+            if member.main() is not before:
+                change.main = member.main()
+            links.apart(lambda: links.carry_out(change, self._inner, member.namespace))
+        except BaseException:
+            self._leave_networks(member, [name for name in added if name in member.plugs])
+            raise
+        self._note(member)
+
+    def _leave_networks(self, member: Member, networks: list[str]) -> None:
+        change = links.Change()
+        change.lenient = True
+        for network in networks:
+            self.books.plan_leave(member, network, change)
+        change.rules += member.retarget()
+        with contextlib.suppress(SampanError):  # what is left of it is in nobody's way
+            links.apart(lambda: links.carry_out(change, self._inner, -1))
+
+    def _drop(self, fd: int) -> None:
+        """A member has left: first its ports, which somebody may want at once."""
+        member = self._members.pop(fd, None)
+        if member is None:
+            return
+        self.uplink.close(member.ports)
+        self._leave_networks(member, list(member.plugs))
+        self.names.directory.drop(member.id)
+        os.close(member.namespace)
+        files.unlink(self._directory, f"{MEMBERS}/{member.id}")
+
+    def _end(self, fd: int) -> None:
+        self._drop(fd)
+        self._clients.pop(fd).close()
+
+    def _note(self, member: Member) -> None:
+        """Write down what a holder after this one must know, and tell the names."""
+        connections = {
+            network: Connection(
+                self.books.nets[network].record["name"],
+                (member.name, *member.ends[network]["aliases"]),
+                tuple(address for address, _, _ in plug.addresses),
+                self.books.nets[network].record["named"],
+            )
+            for network, plug in member.plugs.items()
+        }
+        self.names.directory.set(Entry(member.id, connections, member.servers))
+        row = {
+            "pid": member.pid,
+            "start_time": processes.start_time(member.pid),
+            "addresses": {network: list(c.addresses) for network, c in connections.items()},
+        }
+        members = files.open_directory(MEMBERS, dir_fd=self._directory)
+        files.write_atomic(members, member.id, jsontext.dumps(row).encode(), sync=False)
+        os.close(members)
+
+    def _told(self, member: Member) -> dict[str, Any]:
+        """The attachment, but for what the member knows itself."""
+        networks = {
+            network: {
+                "name": self.books.nets[network].record["name"],
+                "interface": plug.interface,
+                "mac": plug.mac,
+                "addresses": [list(row) for row in plug.addresses],
+                "aliases": member.ends[network]["aliases"],
+            }
+            for network, plug in member.plugs.items()
+        }
+        main = next((k for k, plug in member.plugs.items() if plug is member.main()), "")
+        return {"kind": "attached", "networks": networks, "main": main, "restarts": self._restarts}
+
+    def _mend(self) -> None:
+        """The uplink has ended: it is started again with all ports, and the members are told."""
+        self._restarts += 1
+        try:
+            if self._restarts > RESTARTS:
+                self._restarts -= 1
+                raise SampanError(
+                    "the bridge networks have no way out",
+                    f"{self.uplink.program} ended {RESTARTS + 1} times: {self.uplink.end()}",
+                    "restart their containers",
+                )
+            self.uplink.restart([port for m in self._members.values() for port in m.ports])
+            message: dict[str, Any] = {"kind": "restarted", "restarts": self._restarts}
+        except SampanError as error:
+            message = {"kind": "broken", "error": to_report(error, "")}
+        for member in self._members.values():
+            messages.send(member.sock, message)
+
+    def _leave(self) -> bool:
+        """Nobody is left; who connects just now is served."""
+        with locked(self._directory):
+            poll = select.poll()
+            poll.register(self._listener, select.POLLIN)
+            if poll.poll(0):
+                return False
+            files.unlink(self._directory, SOCKET)
+            self.uplink.end()
+            return True
+
+    def despair(self, error: BaseException) -> None:
+        """It could not begin, or it is broken: who waits for it, or is on the way to, is told."""
+        report = to_report(error, "the process that holds the bridge networks failed")
+        until = time.monotonic() + FAREWELL
+        while (left := until - time.monotonic()) > 0:
+            for sock in self._clients.values():
+                messages.send(sock, {"kind": "error", "error": report})
+                sock.close()
+            self._clients.clear()
+            poll = select.poll()
+            poll.register(self._listener, select.POLLIN)
+            if poll.poll(int(left * 1000)):
+                self._accept()
+        files.unlink(self._directory, SOCKET)
+
+
+def _namespace() -> tuple[int, socket.socket, socket.socket, socket.socket]:
+    """The network namespace of the bridges, and the sockets there that the names need."""
+    ours, theirs = sockets.pair()
+
+    def make() -> None:
+        libc.unshare(libc.CLONE_NEWNET)
+        made = links.prepare()
+        inner = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        sockets.send(theirs, b"inner", [inner, *(sock.fileno() for sock in made)])
+
+    links.apart(make)
+    theirs.close()
+    _, (inner, *fds) = sockets.receive(ours, 4)
+    ours.close()
+    udp, tcp, inside = (socket.socket(fileno=fd) for fd in fds)
+    udp.setblocking(False)
+    tcp.setblocking(False)
+    inside.setblocking(False)
+    return inner, udp, tcp, inside
+
+
+@contextlib.contextmanager
+def locked(directory: int) -> Generator[None]:
+    """Held while it is settled whether a holder is there."""
+    fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def read_member(members: int, name: str) -> dict[str, Any] | None:
+    """What a holder has written down of a member that still runs; None if it does not."""
+    try:
+        row: dict[str, Any] = jsontext.loads(files.read(members, name))
+        pidfd = processes.open_if_same(row["pid"], row["start_time"])
+    except (OSError, SampanError, ValueError, KeyError, TypeError):
+        return None
+    if pidfd is None:
+        return None
+    os.close(pidfd)
+    return row

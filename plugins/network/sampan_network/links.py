@@ -1,0 +1,206 @@
+"""Bridges and veth pairs (pyroute2), in a process that is made for one change and ends with it.
+
+The holder stays in the host's network namespace, where it has its sockets; what is to be done in the namespaces of
+the members, a child does, which enters them.  So nothing is left half entered, and an error ends the child alone.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from sampan import jsontext
+from sampan.errors import SampanError, from_report, to_report
+from sampan.linux import libc, loopback
+from sampan_network import firewall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
+
+
+class Plug:
+    """One end of a network in a member: `link` is the other end's name, which is in the bridge.
+
+    addresses: (address, length of the prefix, gateway).
+    """
+
+    __slots__ = ("addresses", "bridge", "interface", "link", "mac", "mtu", "outward")
+
+    def __init__(
+        self, bridge: str, link: str, interface: str, mac: str, mtu: int, *, outward: bool
+    ) -> None:
+        self.bridge, self.link, self.interface, self.mac = bridge, link, interface, mac
+        self.mtu, self.outward = mtu, outward  # outward: its network has a way out
+        self.addresses: list[tuple[str, int, str]] = []
+
+    def firewall(self, verb: str) -> list[str]:
+        return firewall.member(verb, self.link, self.mac, [row[0] for row in self.addresses])
+
+
+class Bridge:
+    """addresses: (gateway, length of the prefix)."""
+
+    __slots__ = ("addresses", "internal", "mtu", "name")
+
+    def __init__(
+        self, name: str, addresses: Sequence[tuple[str, int]], mtu: int, *, internal: bool
+    ) -> None:
+        self.name, self.addresses, self.mtu, self.internal = name, addresses, mtu, internal
+
+
+class Change:
+    """What is to be made and to be taken away. main: the member's plug that has its way out, if that changes.
+
+    lenient: what cannot be taken away is gone already.  renewed: the member had these interfaces from a holder that
+    was killed.
+    """
+
+    def __init__(self) -> None:
+        self.bridges: list[Bridge] = []
+        self.plugs: list[Plug] = []
+        self.rules: list[str] = []
+        self.unplugged: list[Plug] = []
+        self.removed: list[Bridge] = []
+        self.main: Plug | None = None
+        self.lenient = self.renewed = False
+
+
+def apart(action: Callable[[], object]) -> None:
+    """Do it in a child of this process; the error that it meets is raised here."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read_end)
+            action()
+            os._exit(0)
+        except BaseException as error:
+            report = to_report(error, "cannot connect the container with its network")
+            os.write(write_end, jsontext.dumps(report).encode()[:4000])
+        finally:
+            os._exit(1)
+    os.close(write_end)
+    said = b""
+    while chunk := os.read(read_end, 4096):
+        said += chunk
+    os.close(read_end)
+    _, status = os.waitpid(pid, 0)
+    if said:
+        raise from_report(jsontext.loads(said))
+    if status:
+        raise SampanError("cannot connect the container with its network", f"wait status {status}")
+
+
+def carry_out(change: Change, inner: int, member: int) -> None:
+    """inner, member: descriptors of the namespace of the bridges, and of the member (-1: it is gone)."""
+    from pyroute2.iproute.linux import IPRoute  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+
+    if change.renewed:
+        libc.setns(member, libc.CLONE_NEWNET)
+        with IPRoute() as route:
+            for plug in change.plugs:
+                _delete(route, plug.interface)
+    libc.setns(inner, libc.CLONE_NEWNET)
+    with IPRoute() as route:
+        for plug in change.unplugged:
+            _delete(route, plug.link)
+        for bridge in change.removed:
+            _delete(route, bridge.name)
+        for bridge in change.bridges:
+            _make_bridge(route, bridge)
+        for plug in change.plugs:
+            _make_pair(route, plug, member)
+    firewall.Firewall().run(change.rules, lenient=change.lenient)
+    if member >= 0 and (change.plugs or change.main):
+        libc.setns(member, libc.CLONE_NEWNET)
+        with IPRoute() as route:
+            for plug in change.plugs:
+                _configure(route, plug)
+            _set_routes(route, change.main)
+
+
+def _index(route: Any, name: str) -> int:
+    found: Iterable[int] = route.link_lookup(ifname=name)
+    return next(iter(found), 0)
+
+
+def _delete(route: Any, name: str) -> None:
+    """One that is gone already, with its peer's namespace, is no error."""
+    if index := _index(route, name):
+        route.link("del", index=index)
+
+
+def _make_bridge(route: Any, bridge: Bridge) -> None:
+    route.link("add", ifname=bridge.name, kind="bridge", mtu=bridge.mtu, br_forward_delay=0)
+    index = _index(route, bridge.name)
+    for address, prefix in bridge.addresses:
+        route.addr("add", index=index, address=address, prefixlen=prefix, flags=_flags(address))
+    route.link("set", index=index, state="up")
+
+
+def _flags(address: str) -> int:
+    return NODAD if ":" in address else 0
+
+
+def _make_pair(route: Any, plug: Plug, member: int) -> None:
+    peer = {
+        "ifname": plug.interface, "net_ns_fd": member, "mtu": plug.mtu, "address": plug.mac,
+    }  # fmt: skip
+    route.link("add", ifname=plug.link, kind="veth", mtu=plug.mtu, peer=peer)
+    master = _index(route, plug.bridge)
+    route.link("set", index=_index(route, plug.link), master=master, state="up")
+
+
+def _configure(route: Any, plug: Plug) -> None:
+    index = _index(route, plug.interface)
+    for address, prefix, _ in plug.addresses:
+        if ":" in address:
+            _write(f"/proc/sys/net/ipv6/conf/{plug.interface}/accept_dad", b"0")
+            _write(f"/proc/sys/net/ipv6/conf/{plug.interface}/accept_ra", b"0")
+        route.addr("add", index=index, address=address, prefixlen=prefix, flags=_flags(address))
+    route.link("set", index=index, state="up")
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _set_routes(route: Any, main: Plug | None) -> None:
+    """The way out, and the way to the name server, go through one plug."""
+    if main is None:
+        return
+    index = _index(route, main.interface)
+    for address, _, gateway in main.addresses:
+        if ":" not in address:
+            route.route("replace", dst=f"{firewall.NAME_SERVER}/32", gateway=gateway, oif=index)
+        if main.outward:
+            everything = "::/0" if ":" in address else "0.0.0.0/0"
+            route.route("replace", dst=everything, gateway=gateway, oif=index)
+
+
+def prepare() -> tuple[_socket.socket, _socket.socket, _socket.socket]:
+    """Make the namespace in which this process is one that forwards between members and the uplink.
+
+    Returns sockets there: the name server's (UDP, and TCP that listens), and one that asks members (UDP).
+    """
+    udp = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    loopback.bring_up(udp.fileno())
+    loopback.add_address(udp.fileno(), firewall.NAME_SERVER)
+    _write("/proc/sys/net/ipv4/ip_forward", b"1")
+    _write("/proc/sys/net/ipv4/conf/all/route_localnet", b"1")
+    if os.path.exists("/proc/sys/net/ipv6/conf/all/forwarding"):
+        _write("/proc/sys/net/ipv6/conf/all/forwarding", b"1")
+    firewall.Firewall().run([firewall.BASE])
+    udp.bind((firewall.NAME_SERVER, 53))
+    tcp = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    tcp.bind((firewall.NAME_SERVER, 53))
+    tcp.listen(16)
+    return udp, tcp, _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
