@@ -82,8 +82,7 @@ class Directory:
         ours = False
         for network, connection in asker.networks.items():
             suffix = f".{connection.network.lower()}"
-            spellings = dict.fromkeys((name, name.removesuffix(suffix))) if connection.named else ()
-            for spelling in spellings:
+            for spelling in dict.fromkeys((name, name.removesuffix(suffix))):
                 for member in self._named(network, spelling):
                     ours = True
                     found.update(dict.fromkeys(member.networks[network].addresses))

@@ -2,7 +2,7 @@
 
 It owns a user namespace with the user's full map, in which the members' own ones are nested, a network namespace with
 the bridges, the uplink, and the names.  It stays in the host's network namespace itself, so what it asks or starts
-there sees what the host sees; changes in the others are made by children (links.apart).
+there sees what the host sees; changes in the others are made by children (links.Apart), one at a time.
 
 A connection to its socket is a lease: as long as one is open it lives, and a member whose connection ends is gone from
 every network.  If it is killed, the kernel takes back the namespace, the bridges, the uplink and the published ports.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sampan.linux.userns import IdMap
 
-SOCKET, LOCK, MEMBERS = "holder", ".lock", "members"  # in its directory
+SOCKET, LOCK, MEMBERS, PID = "holder", ".lock", "members", "pid"  # in its directory
 LINGER = 1.0  # seconds that it waits for another member
 FAREWELL = 2.0  # seconds in which it tells why it cannot go on
 RESTARTS = 10  # how often an uplink that ends is started again
@@ -72,8 +72,10 @@ class Holder:
         self._members: dict[int, Member] = {}  # by connection
         self._inner = -1  # the network namespace
         self._restarts = 0
+        self._leaving: links.Apart | None = None  # what is being taken away, while nobody waits for it
 
     def serve(self) -> None:
+        files.write_atomic(self._directory, PID, f"{os.getpid()}\n".encode(), sync=False)
         self._home = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         self._serve_early()
         self._begin()
@@ -178,8 +180,10 @@ class Holder:
             self._arrange(member, message["networks"])
             return self._told(member)
         if kind == "detach":
+            self._close_ports(fd)
+            messages.send(self._clients[fd], {"kind": "detached"})
             self._drop(fd)
-            return {"kind": "detached"}
+            return None
         if kind == "leave":
             self._drop(fd)
             return None
@@ -210,7 +214,7 @@ class Holder:
             change.rules += member.retarget()
             if member.main() is not before:
                 change.main = member.main()
-            links.apart(lambda: links.carry_out(change, self._inner, member.namespace))
+            self._carry_out(change, member.namespace)
         except BaseException:
             self._leave_networks(member, [name for name in added if name in member.plugs])
             raise
@@ -222,11 +226,27 @@ class Holder:
         for network in networks:
             self.books.plan_leave(member, network, change)
         change.rules += member.retarget()
-        with contextlib.suppress(SampanError):  # what is left of it is in nobody's way
-            links.apart(lambda: links.carry_out(change, self._inner, -1))
+        self._settle()
+        self._leaving = links.Apart(lambda: links.carry_out(change, self._inner, -1))
+
+    def _carry_out(self, change: links.Change, namespace: int) -> None:
+        self._settle()
+        links.Apart(lambda: links.carry_out(change, self._inner, namespace)).wait()
+
+    def _settle(self) -> None:
+        """What was to be taken away is gone; what is left of it is in nobody's way."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is not None:
+            with contextlib.suppress(SampanError):
+                leaving.wait()
+
+    def _close_ports(self, fd: int) -> None:
+        """Somebody may want them at once."""
+        if fd in self._members:
+            self.uplink.close(self._members[fd].ports)
 
     def _drop(self, fd: int) -> None:
-        """A member has left: first its ports, which somebody may want at once."""
+        """A member has left."""
         member = self._members.pop(fd, None)
         if member is None:
             return
@@ -302,6 +322,7 @@ class Holder:
             if poll.poll(0):
                 return False
             files.unlink(self._directory, SOCKET)
+            files.unlink(self._directory, PID)
             self.uplink.end()
             return True
 
@@ -331,7 +352,7 @@ def _namespace() -> tuple[int, socket.socket, socket.socket, socket.socket]:
         inner = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         sockets.send(theirs, b"inner", [inner, *(sock.fileno() for sock in made)])
 
-    links.apart(make)
+    links.Apart(make).wait()
     theirs.close()
     _, (inner, *fds) = sockets.receive(ours, 4)
     ours.close()

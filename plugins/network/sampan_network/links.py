@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+FAILED = "cannot connect the container with its network"
 NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
 
 
@@ -69,30 +70,35 @@ class Change:
         self.lenient = self.renewed = False
 
 
-def apart(action: Callable[[], object]) -> None:
-    """Do it in a child of this process; the error that it meets is raised here."""
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(read_end)
-            action()
-            os._exit(0)
-        except BaseException as error:
-            report = to_report(error, "cannot connect the container with its network")
-            os.write(write_end, jsontext.dumps(report).encode()[:4000])
-        finally:
-            os._exit(1)
-    os.close(write_end)
-    said = b""
-    while chunk := os.read(read_end, 4096):
-        said += chunk
-    os.close(read_end)
-    _, status = os.waitpid(pid, 0)
-    if said:
-        raise from_report(jsontext.loads(said))
-    if status:
-        raise SampanError("cannot connect the container with its network", f"wait status {status}")
+class Apart:
+    """An action in a child of this process, begun; `wait` for it before another one."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._errors, write_end = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.close(self._errors)
+                action()
+                os._exit(0)
+            except BaseException as error:
+                report = to_report(error, FAILED)
+                os.write(write_end, jsontext.dumps(report).encode()[:4000])
+            finally:
+                os._exit(1)
+        os.close(write_end)
+
+    def wait(self) -> None:
+        """The error that it met is raised."""
+        said = b""
+        while chunk := os.read(self._errors, 4096):
+            said += chunk
+        os.close(self._errors)
+        _, status = os.waitpid(self._pid, 0)
+        if said:
+            raise from_report(jsontext.loads(said))
+        if status:
+            raise SampanError(FAILED, f"wait status {status}")
 
 
 def carry_out(change: Change, inner: int, member: int) -> None:

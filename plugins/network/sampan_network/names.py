@@ -214,7 +214,6 @@ class NameServer:
                 return
             query = _read(message)
             if query:
-                one.touch()
                 one.waiting += 1
                 self._answer(query, one.address, one.reply, stream=True)
 
