@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from system_tools import DEBIAN, Sampan, until
+from system_tools import DEBIAN, Sampan, ended, until
 
 TUN = os.access("/dev/net/tun", os.R_OK | os.W_OK)
 # What answers in a container with the address of whoever asks: perl -e SERVER tcp|udp PORT.
@@ -141,3 +141,12 @@ def fake(directory: Path, name: str, script: str) -> dict[str, str]:
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return {"PATH": f"{directory}:{os.environ['PATH']}"}
+
+
+def holder(sampan: Sampan) -> int:
+    """The pid of the process that holds the bridge networks; 0 if there is none."""
+    try:
+        pid = int((sampan.run_dir / "bridge/pid").read_text())
+    except FileNotFoundError:
+        return 0
+    return 0 if ended(pid) else pid

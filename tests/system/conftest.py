@@ -69,6 +69,7 @@ def sampan(shared: Sampan) -> Iterator[Sampan]:
     """The shared store, without containers before and after."""
     yield shared
     shared("rm", "-af", "-t", "0")
+    shared("network", "prune", "-f")
     assert shared("ps", "-aq").stdout == b""
 
 

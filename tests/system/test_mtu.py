@@ -3,6 +3,9 @@
 A packet that is too large for one part of the way is lost there without a word, and a connection stalls when it
 first has so much to say (slirp4netns#284, podman#23883).  127.0.0.1 and the machine's own address are different ways:
 pasta joins sockets of the loopback interface without a packet.
+
+The pasta of Debian 12 (2023-03) loses packets of a container that sends faster than the other side reads, whatever
+their size, and then stands still for seconds; with a send buffer of 128 KiB it does not.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from system_tools import DEBIAN, Sampan, until
 pytestmark = pytest.mark.skipif(not TUN, reason="/dev/net/tun for everybody is needed")
 NETWORKS = [pytest.param(name, marks=needs(name)) for name in ("slirp4netns", "pasta")]
 ADDRESSES = [pytest.param("", id="own"), pytest.param("127.0.0.1", id="loopback")]
+REMEDY = {"pasta": ("--sysctl", "net.ipv4.tcp_wmem=4096 65536 131072")}
 MTU = 65520
 MUCH = 100_000_000
 STALL = 1.0  # seconds that no single read or write may take
@@ -67,7 +71,8 @@ def port(request: pytest.FixtureRequest, sampan: Sampan) -> int:
     """The published port of a container that serves."""
     found = free_port()
     make = f"head -c {MUCH} /dev/urandom >/much && exec perl -e '{SERVER}' /much"
-    words = ("--network", request.param, "-p", f"{found}:80", DEBIAN, "sh", "-c", make)
+    options = ("--network", request.param, *REMEDY.get(request.param, ()), "-p", f"{found}:80")
+    words = (*options, DEBIAN, "sh", "-c", make)
     sampan.text("run", "-d", "--name", "c", *words)
     table = Path(f"/proc/{sampan.state('c')['Pid']}/net/tcp")
     assert until(lambda: ":0050 " in table.read_text())

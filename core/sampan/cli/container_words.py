@@ -231,7 +231,7 @@ def published(values: dict[str, Any], network: str) -> Published:
         "expose": ports.exposed(values["expose"]),
         "publish_all": values["publish_all"],
     }
-    if network.partition(":")[0] not in ("none", "host", "container"):
+    if network.partition(":")[0] not in ("none", "host", "container", "ns"):
         return found
     if network == "none" and not values["network"]:  # who has chosen nothing is told what to choose
         return found

@@ -72,6 +72,9 @@ def main(words: list[str]) -> int:
     rows = [row(container, full=values["no_trunc"]) for container in found]
     if values["size"]:
         _sizes(engine, found, rows)
+    if values["format"] != "json":  # a template shows them as Docker's does
+        for entry in rows:
+            entry["Networks"] = ",".join(entry["Networks"])
     from sampan.cli.format import render_rows
 
     columns = COLUMNS + ([("SIZE", "Size")] if values["size"] else [])

@@ -83,7 +83,7 @@ def settle(engine: Engine, chosen: RunOptions) -> None:
         from sampan.engine import sharing
 
         sharing.settle(engine, chosen)
-    if not chosen["network"].startswith(isolation.CONTAINER):
+    if not chosen["network"].startswith((isolation.CONTAINER, isolation.PATH)):
         from sampan.engine import networks
 
         networks.settle(engine, chosen)

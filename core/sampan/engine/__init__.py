@@ -139,11 +139,11 @@ class Engine:
         return DriverContext(fd, self.settings.run_dir, self.idmap, options, warn)
 
     def network(self, name: str) -> NetworkBackend:
-        """The backend of a container's network; of `container:ID` there is nothing to do."""
-        if name.startswith("container:"):
-            from sampan.engine.sharing import JoinedNetwork
+        """The backend of a container's network; of `container:ID` and `ns:PATH` there is nothing to do."""
+        if name.startswith(("container:", "ns:")):
+            from sampan.engine.joinednet import JoinedNetwork
 
-            return JoinedNetwork()  # type: ignore[return-value]
+            return JoinedNetwork()
         backend: NetworkBackend = self.driver("network", name)
         return backend
 

@@ -129,7 +129,7 @@ def _create(
     container_id = os.urandom(32).hex()
     name = chosen["name"] or _free_name(engine)
     network = engine.network(chosen["network"])
-    if "network" not in isolation.shared(chosen):
+    if network.name != "container":
         chosen["network"] = network.name  # the one of its names that is recorded
     if "ports" in chosen:
         from sampan.engine import publish

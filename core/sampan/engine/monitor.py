@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from sampan.model.container import Run
 
 
-def main(sock: sockets.Socket, idmap: IdMap, join: Run | None = None, nest: int = -1) -> NoReturn:
+def main(
+    sock: sockets.Socket, idmap: IdMap, join: Run | None = None, nest: int = -1, enter: int = -1
+) -> NoReturn:
     """Make the namespaces, wait for the plan, run it; leave with the status 0 whatever the container does."""
     try:
-        plan, fds = _prepare(sock, idmap, join, nest)
+        plan, fds = _prepare(sock, idmap, join, nest, enter)
         if plan is not None:
             from sampan.engine.supervise import Supervisor
 
@@ -37,13 +39,17 @@ def main(sock: sockets.Socket, idmap: IdMap, join: Run | None = None, nest: int 
 
 
 def _prepare(
-    sock: sockets.Socket, idmap: IdMap, join: Run | None = None, nest: int = -1
+    sock: sockets.Socket, idmap: IdMap, join: Run | None = None, nest: int = -1, enter: int = -1
 ) -> tuple[dict[str, Any] | None, list[int]]:
     """Leave the caller's session, descriptors and user namespace behind; receive the plan."""
-    processes.detach({sock.fileno(), nest} - {-1})
+    processes.detach({sock.fileno(), nest, enter} - {-1})
     if nest >= 0:
         userns.nest(nest, idmap)
         os.close(nest)
+    elif enter >= 0:
+        userns.enter_existing(enter)
+        os.close(enter)
+        userns.check(idmap)
     elif join is None:
         userns.enter(idmap)
     else:

@@ -41,6 +41,12 @@ def at_home(engine: Engine, spawned: Spawned, options: RunOptions) -> Spawned:
         from sampan.engine import sharing
 
         return sharing.respawn(engine, spawned, options)
+    if options["network"].startswith(isolation.PATH):
+        from sampan.engine import joinednet
+        from sampan.engine.spawn import spawn
+
+        spawned.sock.close()
+        return spawn(engine.idmap, enter=joinednet.owner(options["network"]))
     if "networks" not in options:
         return spawned
     home = engine.network(options["network"]).home()

@@ -185,19 +185,6 @@ def _send_shm(run: Run, sock: Any) -> None:
     sockets.send(sock, b"shm", [mounts.clone_tree(shm, recursive=False)])
 
 
-class JoinedNetwork:
-    """The network of another container: connected already, and not ours to change."""
-
-    name = "container"
-    namespace = "container"
-
-    def attach(self, container: str, network: int, options: dict[str, Any]) -> dict[str, Any]:
-        return {}
-
-    def detach(self, container: str, attachment: dict[str, Any]) -> None:
-        return
-
-
 def end_all(first_mounts: int, keep: set[int]) -> None:
     """Kill what a container without a pid namespace of its own has left: the kernel does not.
 

@@ -46,11 +46,11 @@ class Spawned:
         return answer
 
 
-def spawn(idmap: IdMap, join: Run | None = None, nest: int = -1) -> Spawned:
+def spawn(idmap: IdMap, join: Run | None = None, *, nest: int = -1, enter: int = -1) -> Spawned:
     """Fork the monitor. The process must have one thread.
 
     join: the run of a container whose user namespace it is to join, instead of making one.
-    nest: a descriptor of a user namespace in which its own one is to be made.
+    nest: a descriptor of a user namespace in which its own one is to be made.  enter: of one that it is to join.
     """
     ours, theirs = sockets.pair()
     pid = os.fork()
@@ -59,7 +59,7 @@ def spawn(idmap: IdMap, join: Run | None = None, nest: int = -1) -> Spawned:
             ours.close()
             from sampan.engine import monitor
 
-            monitor.main(theirs, idmap, join, nest)
+            monitor.main(theirs, idmap, join, nest, enter)
         finally:
             os._exit(125)
     theirs.close()

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+GET_OWNER = 0xB701  # NS_GET_USERNS (ioctl_ns(2))
 _NS_GET_PARENT = 0xB702
 Extent = tuple[int, int, int]  # first id inside, first id outside, count
 
@@ -125,6 +126,19 @@ def enter_existing(namespace: int) -> None:
     libc.setns(namespace, libc.CLONE_NEWUSER)
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def check(idmap: IdMap) -> None:
+    """This process's user namespace has that map; another one's ids would not be those of the files."""
+    for kind, extents in (("uid_map", idmap.uids), ("gid_map", idmap.gids)):
+        with open(f"/proc/self/{kind}", "rb") as file:
+            found = [tuple(map(int, line.split())) for line in file]
+        if found != [*extents]:
+            raise SampanError(
+                "cannot join a user namespace",
+                f"its {kind} is not that of sampan's own",
+                "sampan unshare makes one with these ids",
+            )
 
 
 def outermost(namespace: int) -> int:

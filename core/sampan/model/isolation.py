@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sampan.model.container import RunOptions
 
 CONTAINER = "container:"
+PATH = "ns:"  # of --network: a network namespace that somebody else has made
 KNOWN = {  # option: its modes beside container:NAME; "" is private
     "pid": ("private", "host"),
     "ipc": ("private", "host", "shareable", "none"),
@@ -72,7 +73,9 @@ def namespaces(options: RunOptions, *, private_network: bool) -> list[dict[str, 
         if option in joined:
             found.append({"type": kind, "path": joined[option]})
         elif option == "network":
-            found += [{"type": kind}] if private_network else []
+            path = options["network"]
+            place = {"path": path.removeprefix(PATH)} if path.startswith(PATH) else {}
+            found += [{"type": kind, **place}] if private_network else []
         elif dict(options)[option] != "host":
             found.append({"type": kind})
     return found

@@ -130,8 +130,10 @@ def endpoint(
 
 
 def _set(end: Endpoint, key: str, value: str) -> None:
-    if key in ("ip", "ip6"):
-        end[key] = _address(value, 6 if key == "ip6" or ":" in value else 4)  # type: ignore[literal-required]
+    if key == "ip6" or (key == "ip" and ":" in value):
+        end["ip6"] = _address(value, 6)
+    elif key == "ip":
+        end["ip"] = _address(value, 4)
     elif key == "mac":
         end["mac"] = _mac(value)
     elif key == "aliases":

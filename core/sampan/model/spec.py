@@ -197,7 +197,8 @@ def _rlimits(options: RunOptions, facts: Facts) -> list[dict[str, Any]]:
 
 
 def _sysctls(options: RunOptions, facts: Facts) -> dict[str, str]:
-    if not facts.private_network or options["network"].startswith(isolation.CONTAINER):
+    joined = options["network"].startswith((isolation.CONTAINER, isolation.PATH))
+    if not facts.private_network or joined:
         return dict(options["sysctls"])
     defaults = {
         "net.ipv4.ping_group_range": "{} {}".format(*_first_range(facts.gids)),

@@ -72,13 +72,17 @@ class Holder:
         self._members: dict[int, Member] = {}  # by connection
         self._inner = -1  # the network namespace
         self._restarts = 0
-        self._leaving: links.Apart | None = None  # what is being taken away, while nobody waits for it
+        self._leaving: links.Apart | None = (
+            None  # what is being taken away, while nobody waits for it
+        )
 
     def serve(self) -> None:
         files.write_atomic(self._directory, PID, f"{os.getpid()}\n".encode(), sync=False)
         self._home = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        self._serve_early()
+        waiting = self._serve_early()
         self._begin()
+        for fd, message, fds in waiting:
+            self._respond(fd, message, fds)
         idle = time.monotonic()
         while True:
             for fd, events in self._poll().poll(self._patience(idle)):
@@ -89,8 +93,12 @@ class Holder:
             elif time.monotonic() - idle >= LINGER and self._leave():
                 return
 
-    def _serve_early(self) -> None:
-        """Who starts a container needs the user namespace now, and the rest when its own are made."""
+    def _serve_early(self) -> list[tuple[int, dict[str, Any], list[int]]]:
+        """Who starts a container needs the user namespace now, and the rest when its own are made.
+
+        Returns what else is asked already, by members that a holder before this one has left.
+        """
+        waiting: list[tuple[int, dict[str, Any], list[int]]] = []
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         while poll.poll(0):
@@ -98,8 +106,16 @@ class Holder:
         for fd in list(self._clients):
             ready = select.poll()
             ready.register(fd, select.POLLIN)
-            if ready.poll(0):
-                self._request(fd)
+            if not ready.poll(0):
+                continue
+            message, fds = messages.receive(self._clients[fd], 1)
+            if message is None:
+                self._end(fd)
+            elif message.get("kind") == "home":
+                self._respond(fd, message, fds)
+            else:
+                waiting.append((fd, message, fds))
+        return waiting
 
     def _begin(self) -> None:
         """The namespace and the uplink, and what making links needs."""
@@ -154,11 +170,14 @@ class Holder:
         self._clients[sock.fileno()] = sock
 
     def _request(self, fd: int) -> None:
-        sock = self._clients[fd]
-        message, fds = messages.receive(sock, 1)
+        message, fds = messages.receive(self._clients[fd], 1)
         if message is None:
             self._end(fd)
-            return
+        else:
+            self._respond(fd, message, fds)
+
+    def _respond(self, fd: int, message: dict[str, Any], fds: list[int]) -> None:
+        sock = self._clients[fd]
         answer: dict[str, Any] | None
         try:
             answer = self._answer(fd, message, fds)

@@ -23,6 +23,13 @@ FAILED = "cannot connect the container with its network"
 NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
 
 
+def hardware_address() -> str:
+    """One that is nobody's: locally administered, unicast (IEEE 802)."""
+    data = bytearray(os.urandom(6))
+    data[0] = data[0] & 0xFC | 2
+    return data.hex(":")
+
+
 class Plug:
     """One end of a network in a member: `link` is the other end's name, which is in the bridge.
 
@@ -141,7 +148,15 @@ def _delete(route: Any, name: str) -> None:
 
 
 def _make_bridge(route: Any, bridge: Bridge) -> None:
-    route.link("add", ifname=bridge.name, kind="bridge", mtu=bridge.mtu, br_forward_delay=0)
+    """With a hardware address of its own: otherwise it has the lowest of its ports', and changes it with them."""
+    route.link(
+        "add",
+        ifname=bridge.name,
+        kind="bridge",
+        mtu=bridge.mtu,
+        address=hardware_address(),
+        br_forward_delay=0,
+    )
     index = _index(route, bridge.name)
     for address, prefix in bridge.addresses:
         route.addr("add", index=index, address=address, prefixlen=prefix, flags=_flags(address))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from sampan.errors import UsageError
 from sampan_network import firewall, subnets
-from sampan_network.links import Bridge, Change, Plug
+from sampan_network.links import Bridge, Change, Plug, hardware_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ class Books:
         new = record["id"] not in self.nets
         net = self.nets.get(record["id"]) or self._begin(record)
         plug = Plug(
-            net.bridge.name, self._name("v"), _interface(member, end), end["mac"] or _mac(),
+            net.bridge.name, self._name("v"), _interface(member, end), end["mac"] or hardware_address(),
             net.bridge.mtu, outward=not record["internal"],
         )  # fmt: skip
         for address in self._reserved.get(member.id, {}).pop(record["id"], []):
@@ -165,10 +163,3 @@ def _interface(member: Member, end: Endpoint) -> str:
             raise UsageError(f"interface {end['interface']}", "the container has one of that name")
         return end["interface"]
     return next(name for number in range(1 << 16) if (name := f"eth{number}") not in taken)
-
-
-def _mac() -> str:
-    """One that is nobody's: locally administered, unicast (IEEE 802)."""
-    data = bytearray(os.urandom(6))
-    data[0] = data[0] & 0xFC | 2
-    return data.hex(":")
