@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from beside import ENGINES, call, compare
@@ -125,6 +126,13 @@ def figures(label: str, engines: dict[str, str], image: str, runs: int) -> None:
         print(f"{label:17}{shown:18}{text}  (of {len(rounds)})", flush=True)
 
 
+def running(engines: dict[str, str], image: str) -> Callable[[str, int], float]:
+    def once(engine: str, _: int) -> float:
+        return call(engine, "run", "--rm", "--network", engines[engine], image, "true")
+
+    return once
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", required=True)
@@ -143,10 +151,7 @@ def main() -> None:
                 print(f"{label:17}{engine} has it not: {wrong}", flush=True)
                 del words[engine]
         if len(words) == 2:
-            nets = dict(words)
-            compare(f"run {label}", chosen.n, GOAL, lambda engine, _, nets=nets: call(
-                engine, "run", "--rm", "--network", nets[engine], small, "true"
-            ))  # fmt: skip
+            compare(f"run {label}", chosen.n, GOAL, running(dict(words), small))
         if words:
             figures(label, words, chosen.image, chosen.n)
 

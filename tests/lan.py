@@ -190,8 +190,9 @@ def answering(host: Host, address: str, port: int) -> Iterator[None]:
                 connection, sender = listener.accept()
             except OSError:
                 return
-            with connection:
-                connection.recv(999)
+            with connection, connection.makefile("rb") as lines:
+                while lines.readline().strip():
+                    pass  # what is left unread would reset the connection
                 connection.sendall(f"HTTP/1.0 200 OK\r\n\r\n{sender[0]}\n".encode())
 
     with threaded(serve, listener):
@@ -275,7 +276,7 @@ def serve(sampan: Sampan, *words: str, port: int = 80) -> None:
 def reach(sampan: Sampan, name: str, address: str, port: int) -> str:
     """What a server says to the container of that name, in its last line; "" where nobody answers."""
     request = r"printf 'GET / HTTP/1.0\r\n\r\n' >&3; tail -n 1 <&3"
-    script = f"exec 3<>/dev/tcp/{address}/{port}; {request}"
+    script = f"exec 3<>/dev/tcp/{address}/{port} && {request}"
     done = sampan("exec", name, "timeout", "5", "bash", "-c", script)
     return done.stdout.decode().strip()
 

@@ -206,7 +206,7 @@ def test_a_file_of_credentials_must_be_there(tmp_path: Path) -> None:
     [
         ["-f", "a", "-f", "b"], ["--platform", "linux/amd64,linux/arm64"], ["--ssh", "a=b,c"],
         ["--cache-from", "type=s3,bucket=b"], ["--cache-from", "type=inline"], ["--annotation", "index:a=b"],
-        ["--network", "bridge0"], ["--attest", "type=sbom"], ["--sbom", "true"], ["--provenance", "mode=max"],
+        ["--network", "container:x"], ["--attest", "type=sbom"], ["--sbom", "true"], ["--provenance", "mode=max"],
         ["--ipc", "host"], ["-v", "/:/x"], ["--env", "A=b"], ["--manifest", "m"], ["--all-platforms"],
         ["--isolation", "chroot"], ["--allow", "security.insecure"], ["--call", "outline"], ["--userns", "host"],
         ["--skip-unused-stages=false"], ["--omit-history"], ["--from", "x"],

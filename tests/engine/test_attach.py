@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
-from sampan.linux import messages
 from sampan.engine.attach import Attached
 from sampan.engine.spawn import Spawned
-from sampan.linux import sockets
+from sampan.linux import messages, sockets
 
 
 def test_a_signal_after_the_end_leaves_the_exit_code_to_be_read() -> None:

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from sampan.engine import monitor
-from sampan.linux.messages import receive, send
 from sampan.linux import sockets
+from sampan.linux.messages import receive, send
 from sampan.linux.userns import IdMap
 
 pytestmark = pytest.mark.skipif(os.getuid() == 0, reason="makes the namespace of a user")

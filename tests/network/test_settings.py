@@ -18,15 +18,15 @@ from networks import ask, free_port, needs, own_address, serving
 from sampan.errors import UsageError
 from sampan.linux import interfaces, libc, processes, sockets
 from sampan_network.host import HostBackend
-from sampan_network.none import NoneBackend
+from sampan.model.plain_network import PlainNetwork
 from sampan_network.pasta import PastaBackend
 from sampan_network.slirp import SlirpBackend
 
 WAY_OUT = next(
     (line.split()[0] for line in open("/proc/net/route") if line.split()[1] == "00000000"), "lo"
 )
-GOOD: list[tuple[type[NoneBackend], dict[str, str]]] = [
-    (NoneBackend, {}),
+GOOD: list[tuple[type[PlainNetwork], dict[str, str]]] = [
+    (PlainNetwork, {}),
     (SlirpBackend, {}),
     (SlirpBackend, {"mtu": "1500", "cidr": "10.0.9.0/25", "enable_ipv6": "false"}),
     (SlirpBackend, {"allow_host_loopback": "true", "port_handler": "slirp4netns"}),
@@ -40,8 +40,8 @@ GOOD: list[tuple[type[NoneBackend], dict[str, str]]] = [
     (PastaBackend, {"-T": "auto", "-U": "none"}),
     (PastaBackend, {"-T": "8000-8010:9000-9010", "--dns-forward": "192.0.2.53"}),
 ]  # fmt: skip
-BAD: list[tuple[type[NoneBackend], dict[str, str], str]] = [
-    (NoneBackend, {"mtu": "1500"}, "--network none:mtu: the network none takes no options"),
+BAD: list[tuple[type[PlainNetwork], dict[str, str], str]] = [
+    (PlainNetwork, {"mtu": "1500"}, "--network none:mtu: the network none takes no options"),
     (HostBackend, {"mtu": "1500"}, "--network host:mtu: the network host takes no options"),
     (SlirpBackend, {"mut": "1500"}, "slirp4netns:mut: unknown option; known: allow_host_loopback, mtu"),
     (SlirpBackend, {"": ""}, "slirp4netns:: unknown option"),
@@ -79,19 +79,19 @@ BAD: list[tuple[type[NoneBackend], dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(("backend", "settings"), GOOD, ids=str)
-def test_what_may_be_said(backend: type[NoneBackend], settings: dict[str, str]) -> None:
+def test_what_may_be_said(backend: type[PlainNetwork], settings: dict[str, str]) -> None:
     backend().check_settings(settings)
 
 
 @pytest.mark.parametrize(("backend", "settings", "told"), BAD, ids=str)
-def test_what_is_refused(backend: type[NoneBackend], settings: dict[str, str], told: str) -> None:
+def test_what_is_refused(backend: type[PlainNetwork], settings: dict[str, str], told: str) -> None:
     with pytest.raises(UsageError) as caught:
         backend().check_settings(settings)
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
 def connected(
-    backend: NoneBackend,
+    backend: PlainNetwork,
     settings: Mapping[str, str],
     action: Callable[[], Any],
     ports: Sequence[dict[str, Any]] = (),

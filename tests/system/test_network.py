@@ -181,7 +181,9 @@ def test_debian_too(sampan: Sampan) -> None:
 
 
 def test_the_modes_are_listed(sampan: Sampan) -> None:
-    assert sampan.text("network", "ls", "-q").split() == ["host", "none", "pasta", "slirp4netns"]
+    assert sampan.text("network", "ls", "-q").split() == [
+        "bridge", "host", "none", "pasta", "slirp4netns",
+    ]  # fmt: skip
     assert sampan.text("network", "ls").splitlines()[0].split()[:4] == [
         "NETWORK",
         "ID",
@@ -192,5 +194,4 @@ def test_the_modes_are_listed(sampan: Sampan) -> None:
     assert (found["Name"], found["Driver"], found["Usable"]) == ("slirp", "slirp4netns", "yes")
     for name, status in (("slirp", 0), ("pasta", 0), ("none", 0), ("x", 1)):
         assert sampan("network", "exists", name).returncode == status
-    assert b"no such network" in sampan("network", "inspect", "x").stderr
-    assert b"sampan has no networks of its own yet" in sampan("network", "create", "x").stderr
+    assert b"network not found" in sampan("network", "inspect", "x").stderr

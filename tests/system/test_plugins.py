@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from networks import ask, free_port, listens, own_address, serve
 from system_tools import BUSYBOX, Sampan, virtual_environment
 
 HERE = Path(__file__).resolve().parent.parent
@@ -48,7 +49,7 @@ def third(venv: Path, fresh: Sampan) -> Iterator[Sampan]:
 
 
 @pytest.mark.parametrize(
-    "module", ["sampan_plain", "sampan_kept", "sampan_moored", "sampan_recipe"]
+    "module", ["sampan_plain", "sampan_kept", "sampan_moored", "sampan_recipe", "sampan_relay"]
 )
 def test_it_imports_only_the_contract(module: str) -> None:
     import ast
@@ -59,7 +60,7 @@ def test_it_imports_only_the_contract(module: str) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("sampan")
     }
-    names = {module.partition(".")[2] for module in modules} - {""}
+    names = {module.split(".")[1] for module in modules if "." in module}
     assert names <= ALLOWED, names
 
 
@@ -165,6 +166,34 @@ def test_its_configuration_is_its_own(third: Sampan, tmp_path: Path) -> None:
     assert b"reflinks" in result.stderr and str(file).encode() in result.stderr
     file.write_text('[storage.plain]\nreflink = "yes"\n')
     assert b"must be" in third("run", "--rm", BUSYBOX, "true").stderr
+
+
+def test_a_network_backend_works_through_the_hook_alone(third: Sampan) -> None:
+    port = free_port()
+    serve(third, "--network", "relay", "-p", f"{port}:80")
+    assert ask("127.0.0.1", port) == "127.0.0.1" and ask(own_address(), port) == "127.0.0.1"
+    found = json.loads(third.text("inspect", "c"))[0]["NetworkSettings"]
+    assert found["ClientAddress"] == "proxied" and set(found["Networks"]) == {"relay"}
+    third.text("rm", "-f", "-t", "0", "c")
+    assert not listens(port)
+
+
+def test_networks_of_such_a_backend(third: Sampan) -> None:
+    assert third.text("network", "create", "-d", "relay", "-o", "speed=slow", "line") == "line"
+    result = third("network", "create", "-d", "relay", "--subnet", "10.5.0.0/24", "other")
+    assert result.returncode == 125 and b"a relay has no addresses" in result.stderr
+    assert third("network", "exists", "other").returncode == 1
+    port = free_port()
+    serve(third, "--network", "line", "-p", f"{port}:80")
+    assert ask("127.0.0.1", port) == "127.0.0.1"
+    third.text("network", "create", "-d", "relay", "second")
+    third.text("network", "connect", "second", "c")
+    row = json.loads(third.text("network", "inspect", "second"))[0]
+    assert row["Driver"] == "relay" and len(row["Containers"]) == 1
+    result = third("network", "connect", "bridge", "c")
+    assert result.returncode == 125 and b"was not made on a bridge network" in result.stderr
+    third.text("rm", "-f", "-t", "0", "c")
+    third.text("network", "rm", "line", "second")
 
 
 def _distribution(site: Path, name: str, group: str, entry: str, body: str) -> None:

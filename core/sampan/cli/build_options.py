@@ -52,7 +52,7 @@ OPTIONS = [
     Option("--load", FLAG, "(for compatibility: the image is in the store always)"),
     Option("--logfile", help="Write the progress to a file", metavar="PATH"),
     Option("--metadata-file", help="Write what was made to a JSON file", metavar="PATH"),
-    Option("--network", help="Network of RUN: default, none or host", metavar="NAME"),
+    Option("--network", help="Network of RUN: default, none, host, or a network", metavar="NAME"),
     Option("--no-cache", FLAG, "Use no result of an earlier build"),
     Option("--no-cache-filter", LIST, "Use none for these stages", "STAGE,..."),
     Option("--no-hosts", FLAG, "Leave the image's /etc/hosts as it is in RUN"),

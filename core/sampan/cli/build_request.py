@@ -12,7 +12,7 @@ from sampan.cli import build_words, container_words, limit_options
 from sampan.cli.build_options import refuse, unsupported
 from sampan.cli.parse import FALSE, LIST, TRUE
 from sampan.errors import NotFoundError, UsageError
-from sampan.model import options, sizes
+from sampan.model import network_words, options, sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ POLICIES = {
     **{name: name for name in ("always", "missing", "newer", "never")},
 }
 PROXIES = "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"
-NETWORKS = {
-    "": "default",
-    "default": "default",
-    "private": "default",
-    "none": "none",
-    "host": "host",
-}
+DEFAULT_NETWORK = "default"
 
 
 def request(values: dict[str, Any], words: list[str]) -> BuildRequest:
@@ -196,9 +190,11 @@ def _seconds(text: str, what: str) -> int | None:
 
 
 def _network(text: str | None) -> str:
-    if (text or "") not in NETWORKS:
-        raise unsupported(f"--network {text}", "sampan has no networks of its own yet")
-    return NETWORKS[text or ""]
+    """default, none, host, another mode, or a network."""
+    name = text or ""
+    if name.startswith(network_words.JOINED):
+        raise unsupported(f"--network {name}", "a build joins no other network namespace")
+    return DEFAULT_NETWORK if name in network_words.DEFAULT else name
 
 
 def _hosts(words: list[str]) -> list[tuple[str, str]]:

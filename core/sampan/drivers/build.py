@@ -85,7 +85,8 @@ class RunMount(NamedTuple):
 class Command(NamedTuple):
     """A command to run over a chain of layers.
 
-    network: "default" (that of `run`), "none" or "host".  secrets: variables that are in no record.
+    network: "default" (that of `run`), "none", "host", or what else --network of `run` names.
+    secrets: variables that are in no record.
     """
 
     arguments: Sequence[str]

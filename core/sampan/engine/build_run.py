@@ -23,7 +23,6 @@ from sampan.engine import (
     pack,
     remove,
     run,
-    spawn,
     surroundings,
 )
 from sampan.engine.build_sandbox import confide, sandbox_options
@@ -72,10 +71,10 @@ class Runner:
     def run(self, output: Output) -> tuple[int, LayerSource | None]:
         """(exit code, the layer of what it changed, if it changed anything and the code is 0)."""
         engine = self._engine
-        spawned = spawn.spawn(engine.idmap)
+        chosen = sandbox_options(engine, self._command)
+        networks.settle(engine, chosen)
+        spawned = run.monitor(engine, chosen)
         try:
-            chosen = sandbox_options(engine, self._command)
-            networks.settle(engine, chosen)
             run.prepare(engine, spawned, chosen["network"])
             if engine.idmap.single:
                 chosen["pretend_ids"] = True

@@ -8,61 +8,12 @@ import os
 from sampan.errors import SampanError, UnsupportedError
 from sampan.linux import userns
 from sampan.model.isolation import PATH
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+from sampan.model.plain_network import PlainNetwork
 
 
-class JoinedNetwork:
-    """A backend that does nothing."""
-
+class JoinedNetwork(PlainNetwork):
     name = "container"
     namespace = "container"
-    networks = False
-    publishes = ()
-
-    def name_servers(self, settings: Mapping[str, str]) -> Sequence[str]:
-        return ()
-
-    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
-        return
-
-    def check_settings(self, settings: Mapping[str, str]) -> None:
-        return
-
-    def host_address(self) -> str:
-        return ""
-
-    def home(self) -> int:
-        return -1
-
-    def create(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        raise UnsupportedError(f"cannot create network {name}", "it is another container's")
-
-    def remove(self, name: str) -> None:
-        return
-
-    def attach(self, container: str, network: int, options: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
-
-    def change(
-        self, container: str, attachment: dict[str, Any], networks: Sequence[Any]
-    ) -> dict[str, Any]:
-        return {}
-
-    def detach(self, container: str, attachment: dict[str, Any]) -> None:
-        return
-
-    def watched(self, container: str) -> Sequence[int]:
-        return ()
-
-    def status(self, container: str, attachment: dict[str, Any]) -> dict[str, Any]:
-        return attachment
-
-    def describe(self, name: str) -> dict[str, Any]:
-        return {"Name": name, "Driver": self.name}
 
 
 def owner(network: str) -> int:

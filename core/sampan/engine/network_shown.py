@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.engine.networks import DEFAULT, find, members
+from sampan.engine.networks import find, is_standing, members
 from sampan.errors import NotFoundError, SampanError, UsageError
 
 TYPE_CHECKING = False
@@ -18,19 +18,23 @@ FILTERS = ("name", "id", "driver", "label", "until", "dangling")
 
 def rows(engine: Engine, filters: list[str]) -> list[dict[str, Any]]:
     """Every network, and every mode under its own name (not under a second one)."""
+    modes = _modes(engine)
     known = engine.networks.all()
-    if not engine.networks.exists(DEFAULT):
-        known = [_unmade(), *known]
+    known += [
+        _unmade(row["Name"])
+        for row in modes
+        if row["Networks"] and not engine.networks.exists(row["Name"])
+    ]
     found = [_row(network) for network in select(known, filters, engine)]
     if not any(word.startswith(("label=", "until=", "dangling=")) for word in filters):
-        found += [row for row in _modes(engine) if _passes(row, filters)]
+        found += [row for row in modes if not row["Networks"] and _passes(row, filters)]
     return sorted(found, key=lambda row: str(row["Name"]))
 
 
-def _unmade() -> Network:
-    """The default network, which nobody has used yet."""
+def _unmade(name: str) -> Network:
+    """A driver's own network, which nobody has used yet."""
     return {
-        "version": 1, "id": "", "name": DEFAULT, "driver": DEFAULT, "created": "", "labels": {}, "options": {},
+        "version": 1, "id": "", "name": name, "driver": name, "created": "", "labels": {}, "options": {},
         "subnets": [], "internal": False, "named": False,
     }  # fmt: skip
 
@@ -57,7 +61,7 @@ def _modes(engine: Engine) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name in engine.plugins.names("network"):
         row = mode(engine, name)
-        if row["Name"] == row["Driver"] and not row.pop("Networks", False):
+        if row["Name"] == row["Driver"]:
             found.append(row)
     return found
 
@@ -69,7 +73,7 @@ def mode(engine: Engine, name: str) -> dict[str, Any]:
         probe = engine.plugins.probe("network", name, engine.context("network", name))
         backend = engine.network(name)
     except SampanError as error:  # a plugin that cannot be loaded
-        return {**shown, "Usable": "no", "Why": str(error)}
+        return {**shown, "Networks": False, "Usable": "no", "Why": str(error)}
     return {
         **shown,
         **backend.describe(name),
@@ -125,12 +129,12 @@ def _matches(network: Network, key: str, value: str, engine: Engine | None) -> b
 
 def _passes(row: dict[str, Any], filters: list[str]) -> bool:
     """A mode has a name and a driver, and nothing else that filters ask for."""
-    shown: Network = {**_unmade(), "name": row["Name"], "driver": row["Driver"]}
+    shown = _unmade(str(row["Name"]))
     return bool(select([shown], filters))
 
 
 def exists(engine: Engine, word: str) -> bool:
-    if word == DEFAULT or word in engine.plugins.names("network"):
+    if word in engine.plugins.names("network"):
         return True
     try:
         engine.networks.find(word)
@@ -141,7 +145,7 @@ def exists(engine: Engine, word: str) -> bool:
 
 def inspect(engine: Engine, word: str) -> dict[str, Any]:
     """A network with who is on it, in podman's and Docker's words; or a mode."""
-    if word != DEFAULT and word in engine.plugins.names("network"):
+    if word in engine.plugins.names("network") and not is_standing(engine, word):
         row = mode(engine, word)
         row.pop("Networks", None)
         return row

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from sampan.model.network import Endpoint, Network
     from sampan.store.containers import Container
 
-DEFAULT = (
-    "bridge"  # a network of this name is there without having been made, as Docker's clients expect
-)
+DEFAULT = "bridge"  # the driver of networks that name none
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 PREFERRED = ("slirp4netns", "pasta")
 
@@ -51,7 +49,7 @@ def create(
     backend = _with_networks(engine, driver)
     with engine.networks.lock():
         known = engine.networks.all()
-        if name in engine.plugins.names("network") and not (name == DEFAULT == driver):
+        if name in engine.plugins.names("network") and name != driver:
             raise InUseError(f"network name {name} already used", "it is the name of a mode")
         if not name:
             taken = {network["name"] for network in known}
@@ -96,14 +94,19 @@ def _with_networks(engine: Engine, driver: str) -> NetworkBackend:
 
 
 def find(engine: Engine, word: str) -> Network:
-    """The network of a name or id; the default one is made when it is first asked for."""
-    if word == DEFAULT and not engine.networks.exists(word):
+    """The network of a name or id; the standing ones are made when they are first asked for."""
+    if not engine.networks.exists(word) and is_standing(engine, word):
         try:
-            return create(engine, DEFAULT, named=False)
+            return create(engine, word, driver=word, named=False)
         except InUseError:
             if not engine.networks.exists(word):
                 raise
     return engine.networks.find(word)
+
+
+def is_standing(engine: Engine, name: str) -> bool:
+    """Whether it is there without having been made: each driver with networks has one of its own name."""
+    return name in engine.plugins.names("network") and engine.network(name).networks
 
 
 def members(engine: Engine, network: Network) -> list[Container]:
@@ -122,7 +125,7 @@ def ends(record: Record) -> list[Endpoint]:
 
 def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 10) -> str:
     """Remove a network; with `force` the containers on it go first. Returns its name."""
-    if word == DEFAULT or word in engine.plugins.names("network"):
+    if word in engine.plugins.names("network"):
         raise UsageError(f"default network {word} cannot be removed", "it is always there")
     network = engine.networks.find(word)
     if force:
@@ -146,13 +149,14 @@ def remove(engine: Engine, word: str, *, force: bool = False, timeout: float = 1
 
 
 def unused(engine: Engine) -> list[Network]:
-    """Those that no container is on; the default one stays."""
+    """Those that no container is on; the standing ones stay."""
     used = {
         end["id"]
         for container in engine.containers.all(builds=True)
         for end in ends(container.record)
     }
-    return [n for n in engine.networks.all() if n["id"] not in used and n["name"] != DEFAULT]
+    standing = engine.plugins.names("network")
+    return [n for n in engine.networks.all() if n["id"] not in used and n["name"] not in standing]
 
 
 def settle(engine: Engine, chosen: RunOptions) -> None:
@@ -160,25 +164,21 @@ def settle(engine: Engine, chosen: RunOptions) -> None:
     if chosen["network"] == "auto":
         chosen["network"] = default(engine)
         return
-    names = engine.plugins.names("network")
     asked: list[Endpoint] = chosen.get("networks", [])
-    if not asked and chosen["network"] in names and not engine.network(chosen["network"]).networks:
+    if not asked:
         engine.network(chosen["network"]).check_settings(chosen.get("network_settings", {}))
         return
-    if not asked:
-        from sampan.model.network_words import endpoint
-
-        asked = [endpoint(chosen["network"])]
-    if len(asked) == 1 and asked[0]["name"] in names and asked[0]["name"] != DEFAULT:
-        backend = engine.network(asked[0]["name"])
-        if not backend.networks:
-            if any(asked[0][key] for key in ("ip", "ip6", "mac", "aliases", "interface")):
-                raise UsageError(
-                    f"--network {backend.name}", "it gives a container its address itself"
-                )
-            chosen.pop("networks", None)
-            chosen["network"] = backend.name
-            return
+    name = asked[0]["name"]
+    if (
+        len(asked) == 1
+        and name in engine.plugins.names("network")
+        and not is_standing(engine, name)
+    ):
+        if any(asked[0][key] for key in ("ip", "ip6", "mac", "aliases", "interface")):
+            raise UsageError(f"--network {name}", "it gives a container its address itself")
+        chosen.pop("networks", None)
+        chosen["network"] = name
+        return
     drivers: dict[str, str] = {}
     for end in asked:
         network = find(engine, end["name"])

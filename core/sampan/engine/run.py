@@ -36,25 +36,39 @@ def ready(spawned: Spawned) -> None:
 
 
 def at_home(engine: Engine, spawned: Spawned, options: RunOptions) -> Spawned:
-    """The monitor, or one in the user namespace of the containers that it joins, or in that of its networks."""
+    """The monitor, or one that is born elsewhere: among the containers that it joins, or in its networks' namespace."""
     if isolation.shared(options):
         from sampan.engine import sharing
 
         return sharing.respawn(engine, spawned, options)
+    born = _born(engine, options)
+    if born is None:
+        return spawned
+    spawned.sock.close()
+    return born
+
+
+def monitor(engine: Engine, options: RunOptions) -> Spawned:
+    """The monitor of a container that joins no other one."""
+    from sampan.engine.spawn import spawn
+
+    return _born(engine, options) or spawn(engine.idmap)
+
+
+def _born(engine: Engine, options: RunOptions) -> Spawned | None:
+    """A monitor in the user namespace that its network asks for, if it does."""
     if options["network"].startswith(isolation.PATH):
         from sampan.engine import joinednet
         from sampan.engine.spawn import spawn
 
-        spawned.sock.close()
         return spawn(engine.idmap, enter=joinednet.owner(options["network"]))
     if "networks" not in options:
-        return spawned
+        return None
     home = engine.network(options["network"]).home()
     if home < 0:
-        return spawned
+        return None
     from sampan.engine.spawn import spawn
 
-    spawned.sock.close()
     found = spawn(engine.idmap, nest=home)
     os.close(home)
     return found

@@ -36,12 +36,21 @@ class DriverContext:
 
 
 class Probe:
-    """Whether a driver works here.  `rank` orders the usable ones for `auto`, the highest first."""
+    """Whether a driver works here.  `rank` orders the usable ones for `auto`, the highest first.
 
-    __slots__ = ("fix", "rank", "usable", "why")
+    why: a text, or what finds it out when somebody asks: whether it works is asked more often.
+    """
 
-    def __init__(self, usable: bool, why: str = "", fix: str = "", rank: int = 0) -> None:
-        self.usable, self.why, self.fix, self.rank = usable, why, fix, rank
+    __slots__ = ("_why", "fix", "rank", "usable")
+
+    def __init__(
+        self, usable: bool, why: str | Callable[[], str] = "", fix: str = "", rank: int = 0
+    ) -> None:
+        self.usable, self._why, self.fix, self.rank = usable, why, fix, rank
+
+    @property
+    def why(self) -> str:
+        return self._why if isinstance(self._why, str) else self._why()
 
 
 class Io:

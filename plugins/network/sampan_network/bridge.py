@@ -14,8 +14,8 @@ from sampan import files
 from sampan.errors import InUseError, SampanError, UsageError, from_report
 from sampan.linux import inotify, interfaces, messages, sockets, userns
 from sampan.model.contract import Probe
-from sampan_network import firewall, helper, holder
-from sampan_network.none import NoneBackend
+from sampan.model.plain_network import PlainNetwork
+from sampan_network import firewall, helper, holder, pasta, uplinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ OPTIONS = {"mtu": "mtu", "com.docker.network.driver.mtu": "mtu"}
 DOWN = "the container's network is down"
 
 
-class BridgeBackend(NoneBackend):
+class BridgeBackend(PlainNetwork):
     name = "bridge"
     networks = True
 
@@ -52,6 +52,13 @@ class BridgeBackend(NoneBackend):
 
     def host_address(self) -> str:
         return interfaces.outgoing_address()
+
+    def _uplink(self) -> type[uplinks.Uplink]:
+        return uplinks.chosen(self._options.get("uplink", "auto"))
+
+    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
+        if self._uplink() is uplinks.PastaUplink:
+            pasta.forwards(ports)
 
     def create(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         from sampan_network import subnets
@@ -277,12 +284,14 @@ def sampan_network_backend(context: DriverContext) -> BridgeBackend:
 
 
 def sampan_config() -> ConfigTable:
-    return {"uplink": (str, "slirp4netns", "the way out of bridge networks: slirp4netns or pasta")}
+    return {"uplink": (str, "auto", "the way out of bridge networks: slirp4netns, pasta or auto")}
 
 
 def sampan_probe(context: DriverContext) -> Probe:
     if wrong := firewall.missing():
         return Probe(False, wrong, "an administrator can install the package nftables")
-    if lacking := helper.missing("slirp4netns", "slirp4netns"):
-        return Probe(False, *lacking)
-    return Probe(True, f"{firewall.LIBRARY}, {helper.find('slirp4netns')}", rank=0)
+    try:
+        uplink = uplinks.chosen(context.options.get("uplink", "auto"))
+    except SampanError as error:
+        return Probe(False, error.why, error.hint)
+    return Probe(True, f"{firewall.LIBRARY}, {helper.find(uplink.program)}", rank=0)

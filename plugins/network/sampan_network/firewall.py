@@ -1,9 +1,11 @@
 """The rules of the members' namespace: through libnftables, which the package nftables brings.
 
 What a member sends is looked at where it enters its bridge (family bridge): only with its own hardware address, its
-own addresses, and for no other one's does it get through, whatever capabilities it has in its own namespace.  Bridges
+own addresses, and for no other one's does it get through, whatever capabilities it has in its own namespace, and no
+word of it that it is a router.  Bridges
 do not reach each other; the namespace itself answers nothing but names.  Ports are maps from the port at which the
-uplink delivers to a member's address and port.  (nft(8), libnftables(3))
+uplink delivers to a member's address and port; what came by an interface of its own goes back by it (marks).
+(nft(8), libnftables(3))
 """
 
 from __future__ import annotations
@@ -29,6 +31,12 @@ table inet sampan {{
   map udp4 {{ type inet_service : ipv4_addr . inet_service; }}
   map tcp6 {{ type inet_service : ipv6_addr . inet_service; }}
   map udp6 {{ type inet_service : ipv6_addr . inet_service; }}
+  map marks {{ type ifname : mark; }}
+  chain way_back {{
+    type filter hook prerouting priority mangle; policy accept;
+    ct mark set iifname map @marks
+    iifname @bridges ct mark != 0 meta mark set ct mark
+  }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
     iifname @bridges return
@@ -80,6 +88,7 @@ table bridge sampan {{
     ip6 saddr :: accept
     iifname . ip6 saddr != @six drop
     meta l4proto != ipv6-icmp accept
+    icmpv6 type {{ nd-router-advert, nd-redirect }} drop
     icmpv6 type != nd-neighbor-advert accept
     iifname . @th,64,128 @targets accept
   }}

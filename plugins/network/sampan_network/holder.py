@@ -326,7 +326,7 @@ class Holder:
                     f"{self.uplink.program} ended {RESTARTS + 1} times: {self.uplink.end()}",
                     "restart their containers",
                 )
-            self.uplink.restart([port for m in self._members.values() for port in m.ports])
+            self.uplink.mend([member.ports for member in self._members.values()])
             message: dict[str, Any] = {"kind": "restarted", "restarts": self._restarts}
         except SampanError as error:
             message = {"kind": "broken", "error": to_report(error, "")}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sampan.model.contract import Probe
-from sampan_network.none import NoneBackend
+from sampan.model.plain_network import PlainNetwork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.model.contract import DriverContext
 
 
-class HostBackend(NoneBackend):
+class HostBackend(PlainNetwork):
     """Everything is connected already."""
 
     name = "host"

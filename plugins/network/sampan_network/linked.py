@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from sampan.errors import SampanError
 from sampan.linux import interfaces
 from sampan.model.contract import Probe
+from sampan.model.plain_network import PlainNetwork
 from sampan_network import helper
-from sampan_network.none import NoneBackend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Link(ABC):
         os.close(self.directory)
 
 
-class LinkedBackend(NoneBackend, ABC):
+class LinkedBackend(PlainNetwork, ABC):
     """A helper for each container."""
 
     def __init__(self) -> None:
@@ -120,4 +120,4 @@ def probe(link: type[Link], rank: int) -> Probe:
     if wrong := helper.missing(link.program, link.package):
         return Probe(False, *wrong)
     program = helper.find(link.program)
-    return Probe(True, f"{program}, {helper.version(program)}", rank=rank)
+    return Probe(True, lambda: f"{program}, {helper.version(program)}", rank=rank)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FAILED = "cannot connect the container with its network"
 NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
+SIX = "/proc/sys/net/ipv6/conf"  # of the network namespace of who opens it
 
 
 def hardware_address() -> str:
@@ -110,15 +111,13 @@ class Apart:
 
 def carry_out(change: Change, inner: int, member: int) -> None:
     """inner, member: descriptors of the namespace of the bridges, and of the member (-1: it is gone)."""
-    from pyroute2.iproute.linux import IPRoute  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
-
     if change.renewed:
         libc.setns(member, libc.CLONE_NEWNET)
-        with IPRoute() as route:
+        with _routes() as route:
             for plug in change.plugs:
                 _delete(route, plug.interface)
     libc.setns(inner, libc.CLONE_NEWNET)
-    with IPRoute() as route:
+    with _routes() as route:
         for plug in change.unplugged:
             _delete(route, plug.link)
         for bridge in change.removed:
@@ -130,10 +129,17 @@ def carry_out(change: Change, inner: int, member: int) -> None:
     firewall.Firewall().run(change.rules, lenient=change.lenient)
     if member >= 0 and (change.plugs or change.main):
         libc.setns(member, libc.CLONE_NEWNET)
-        with IPRoute() as route:
+        with _routes() as route:
             for plug in change.plugs:
                 _configure(route, plug)
             _set_routes(route, change.main)
+
+
+def _routes() -> Any:
+    """A connection to the kernel, in the network namespace of now."""
+    from pyroute2.iproute.linux import IPRoute  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+
+    return IPRoute()
 
 
 def _index(route: Any, name: str) -> int:
@@ -158,6 +164,8 @@ def _make_bridge(route: Any, bridge: Bridge) -> None:
         br_forward_delay=0,
     )
     index = _index(route, bridge.name)
+    if os.path.exists(f"{SIX}/{bridge.name}/accept_ra"):
+        _write(f"{SIX}/{bridge.name}/accept_ra", b"0")  # no member is a router here
     for address, prefix in bridge.addresses:
         route.addr("add", index=index, address=address, prefixlen=prefix, flags=_flags(address))
     route.link("set", index=index, state="up")
@@ -180,8 +188,8 @@ def _configure(route: Any, plug: Plug) -> None:
     index = _index(route, plug.interface)
     for address, prefix, _ in plug.addresses:
         if ":" in address:
-            _write(f"/proc/sys/net/ipv6/conf/{plug.interface}/accept_dad", b"0")
-            _write(f"/proc/sys/net/ipv6/conf/{plug.interface}/accept_ra", b"0")
+            _write(f"{SIX}/{plug.interface}/accept_dad", b"0")
+            _write(f"{SIX}/{plug.interface}/accept_ra", b"0")
         route.addr("add", index=index, address=address, prefixlen=prefix, flags=_flags(address))
     route.link("set", index=index, state="up")
 
@@ -207,6 +215,27 @@ def _set_routes(route: Any, main: Plug | None) -> None:
             route.route("replace", dst=everything, gateway=gateway, oif=index)
 
 
+def add_way_in(inner: int, interface: str, address: str, prefix: int, number: int) -> None:
+    """Set up an interface by which ports are delivered: what came by it goes back by it."""
+    libc.setns(inner, libc.CLONE_NEWNET)
+    firewall.Firewall().run([firewall.element("add", "inet", "marks", f'"{interface}" : {number}')])
+    with _routes() as route:
+        index = _index(route, interface)
+        route.addr("add", index=index, address=address, prefixlen=prefix)
+        route.link("set", index=index, state="up")
+        route.route("add", dst="0.0.0.0/0", oif=index, scope="link", table=number)
+        route.rule("add", fwmark=number, table=number, priority=number)
+
+
+def remove_way_in(inner: int, interface: str, number: int) -> None:
+    """The interface is gone with its helper, and its route with it."""
+    libc.setns(inner, libc.CLONE_NEWNET)
+    rule = firewall.element("delete", "inet", "marks", f'"{interface}" : {number}')
+    firewall.Firewall().run([rule], lenient=True)
+    with _routes() as route:
+        route.rule("del", fwmark=number, table=number, priority=number)
+
+
 def prepare() -> tuple[_socket.socket, _socket.socket, _socket.socket]:
     """Make the namespace in which this process is one that forwards between members and the uplink.
 
@@ -217,8 +246,20 @@ def prepare() -> tuple[_socket.socket, _socket.socket, _socket.socket]:
     loopback.add_address(udp.fileno(), firewall.NAME_SERVER)
     _write("/proc/sys/net/ipv4/ip_forward", b"1")
     _write("/proc/sys/net/ipv4/conf/all/route_localnet", b"1")
-    if os.path.exists("/proc/sys/net/ipv6/conf/all/forwarding"):
-        _write("/proc/sys/net/ipv6/conf/all/forwarding", b"1")
+    for which in (
+        "all",
+        "default",
+    ):  # what comes in by one interface may have its way back by another
+        _write(f"/proc/sys/net/ipv4/conf/{which}/rp_filter", b"0")
+    if os.path.exists(f"{SIX}/all/forwarding"):
+        _write(f"{SIX}/all/forwarding", b"1")
+        # the uplink's interface takes what its router says though this is one itself, and at once: nobody else is there
+        for setting, value in (
+            ("accept_ra", b"2"),
+            ("accept_dad", b"0"),
+            ("router_solicitation_delay", b"0"),
+        ):
+            _write(f"{SIX}/default/{setting}", value)
     firewall.Firewall().run([firewall.BASE])
     udp.bind((firewall.NAME_SERVER, 53))
     tcp = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)

@@ -133,9 +133,13 @@ class Books:
     def enter_ports(self, members: list[Member], member: Member) -> None:
         """Number the ports at which the uplink delivers what is for the member."""
         used = {port["entry"] for other in members for port in other.ports if "entry" in port}
-        free = (number for number in range(ENTRY, 1 << 16) if number not in used)
         for port in member.ports:
-            port["entry"] = next(free)
+            free = (number for number in range(ENTRY, 1 << 16) if number not in used)
+            same = port[
+                "host_port"
+            ]  # pasta of Debian 12 answers UDP of the machine itself only there
+            port["entry"] = next(free) if same in used else same
+            used.add(port["entry"])
 
 
 def _bridge_rules(verb: str, net: Net) -> list[str]:

@@ -52,12 +52,7 @@ class PastaLink(linked.Link):
                     f"cannot publish {ports.outside(port)}->{ports.inside(port)}",
                     f"--network pasta:--no-{port['protocol']} carries none",
                 )
-        words = [program, *WORDS, *forwards(self.ports)]
-        for option, value in self.chosen.items():
-            if option == "--map-gw":
-                continue  # podman's word for the want of the other one
-            if option != "--no-map-gw" or "--map-gw" not in self.chosen:
-                words += [option, value] if value else [option]
+        words = [program, *WORDS, *options(self.chosen), *forwards(self.ports)]
         return helper.Helper(words, {0: namespace}, ready=1)
 
     def addresses(self) -> dict[str, Any]:
@@ -66,6 +61,16 @@ class PastaLink(linked.Link):
         if not gateway or ":" in gateway:
             gateway = interfaces.default_gateway(self.chosen.get("--interface", ""))
         return {"address": address, "prefix": prefix, "gateway": gateway}
+
+
+def options(chosen: Mapping[str, str]) -> list[str]:
+    words: list[str] = []
+    for option, value in chosen.items():
+        if option == "--map-gw":
+            continue  # podman's word for the want of the other one
+        if option != "--no-map-gw" or "--map-gw" not in chosen:
+            words += [option, value] if value else [option]
+    return words
 
 
 def forwards(published: Sequence[Mapping[str, Any]]) -> list[str]:

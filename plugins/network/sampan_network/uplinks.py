@@ -2,61 +2,199 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from sampan import files
-from sampan_network import helper, slirp, slirp_api
+from sampan.errors import SampanError, UnsupportedError
+from sampan_network import helper, links, pasta, slirp, slirp_api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, ClassVar
+
+    Port = dict[str, Any]
+
+WAY_OUT = "169.254.63"
+WAYS = 1000  # numbers of ways in begin here
 
 
-class SlirpUplink:
-    """slirp4netns; its socket stays in the holder's directory, which is the user's alone."""
+class Uplink(ABC):
+    """The helper is running when it is made."""
 
-    program = package = "slirp4netns"
+    program: ClassVar[str]
+    package: ClassVar[str]
 
     def __init__(self, namespace: int, directory: int) -> None:
-        self._namespace, self._directory = namespace, directory
-        # of the networks that are tried the last first: users give their own ones the others
-        self.subnet = slirp.Subnet(f"{slirp.network(candidates=slirp.NETWORKS[::-1])}.0/24")
-        self._start()
-
-    def _start(self) -> None:
         if wrong := helper.missing(self.program, self.package):
             raise helper.unusable(self.program, wrong)
-        files.unlink(self._directory, slirp_api.SOCKET)
-        words = [
-            helper.find(self.program),
-            f"--api-socket=/proc/self/fd/4/{slirp_api.SOCKET}",
-            *slirp.words(self.subnet, {}),
-        ]
-        fds = {3: self._namespace, 4: self._directory}
-        self._helper: helper.Helper | None = helper.Helper(words, fds, ready=5, leash=6)
+        self._namespace, self._directory = namespace, directory
+        self._helper: helper.Helper | None = self._start(helper.find(self.program))
+
+    @abstractmethod
+    def _start(self, program: str) -> helper.Helper: ...
 
     def watched(self) -> Sequence[int]:
+        """Descriptors that can be read when a helper has ended: then `mend`."""
         return (self._helper.pidfd,) if self._helper else ()
 
-    def open(self, ports: Iterable[dict[str, Any]]) -> None:
-        """Each port has `entry`, where it is delivered, and gets `forward`, the helper's number of it."""
-        for port in ports:
-            address = self.subnet.address(slirp.ADDRESS)
-            port["forward"] = slirp_api.forward(self._directory, port, address, port["entry"])
+    @abstractmethod
+    def open(self, ports: Sequence[Port]) -> None:
+        """Publish a member's ports; each has `entry`, where it is delivered. They are open, or none is."""
 
-    def close(self, ports: Iterable[dict[str, Any]]) -> None:
-        for port in ports:
-            if "forward" in port:
-                slirp_api.take_back(self._directory, port.pop("forward"))
+    @abstractmethod
+    def close(self, ports: Sequence[Port]) -> None:
+        """Those that are not open are left out."""
 
-    def restart(self, ports: Iterable[dict[str, Any]]) -> None:
-        self.end()
-        self._start()
-        self.open(ports)
+    @abstractmethod
+    def mend(self, members: Iterable[Sequence[Port]]) -> None:
+        """Start again what has ended, with the ports of all members."""
 
     def end(self) -> str:
+        """How the helper ended."""
         ended, self._helper = self._helper, None
         return ended.end() if ended else ""
 
 
-def start(namespace: int, directory: int, options: Mapping[str, Any]) -> SlirpUplink:
-    return SlirpUplink(namespace, directory)
+class SlirpUplink(Uplink):
+    """slirp4netns; its socket stays in the holder's directory, which is the user's alone."""
+
+    program = package = "slirp4netns"
+
+    def _start(self, program: str) -> helper.Helper:
+        # of the networks that are tried the last first: users give their own ones the others
+        network = slirp.network(candidates=slirp.NETWORKS[::-1])
+        self.subnet = slirp.Subnet(f"{network}.0/24")
+        files.unlink(self._directory, slirp_api.SOCKET)
+        socket = f"--api-socket=/proc/self/fd/4/{slirp_api.SOCKET}"
+        words = [program, socket, *slirp.words(self.subnet, {})]
+        return helper.Helper(words, {3: self._namespace, 4: self._directory}, ready=5, leash=6)
+
+    def open(self, ports: Sequence[Port]) -> None:
+        address = self.subnet.address(slirp.ADDRESS)
+        try:
+            for port in ports:
+                found = slirp_api.forward(self._directory, port, address, port["entry"])
+                port["forward"] = found
+        except SampanError:
+            self.close(ports)
+            raise
+
+    def close(self, ports: Sequence[Port]) -> None:
+        for port in ports:
+            if "forward" in port:
+                slirp_api.take_back(self._directory, port.pop("forward"))
+
+    def mend(self, members: Iterable[Sequence[Port]]) -> None:
+        self.end()
+        self._helper = self._start(helper.find(self.program))
+        for ports in members:
+            self.open(ports)
+
+
+class PastaUplink(Uplink):
+    """pasta takes no port later: each member's have a further pasta, whose interface is their way in and back."""
+
+    program, package = "pasta", "passt"
+
+    def __init__(self, namespace: int, directory: int) -> None:
+        self._ways: dict[int, helper.Helper] = {}  # by number
+        super().__init__(namespace, directory)
+
+    def _start(self, program: str) -> helper.Helper:
+        """With an address that is not the machine's: what comes from that one would be taken for forged."""
+        chosen = {**pasta.DEFAULTS, **_addresses(f"{WAY_OUT}.0")}
+        words = [program, *pasta.WORDS, *pasta.options(chosen), *pasta.forwards(())]
+        return helper.Helper(words, {0: self._namespace}, ready=1)
+
+    def watched(self) -> Sequence[int]:
+        return (*super().watched(), *(way.pidfd for way in self._ways.values()))
+
+    def open(self, ports: Sequence[Port]) -> None:
+        if not ports:
+            return
+        number = next(n for n in range(WAYS, WAYS + 64 * 64) if n not in self._ways)
+        self._open(number, ports)
+        for port in ports:
+            port["forward"] = number
+
+    def _open(self, number: int, ports: Sequence[Port]) -> None:
+        at = (number - WAYS) * 4
+        network = f"169.254.{64 + at // 256}.{at % 256}"
+        addresses, interface = _addresses(network), f"p{number}"
+        chosen = {**pasta.DEFAULTS, "--ns-ifname": interface, **addresses}
+        delivered = [{**port, "container_port": port["entry"]} for port in ports]
+        plain = [word for word in pasta.WORDS if word != "--config-net"]
+        words = [
+            helper.find(self.program), *plain, *pasta.options(chosen), *pasta.forwards(delivered),
+        ]  # fmt: skip
+        self._ways[number] = helper.Helper(words, {0: self._namespace}, ready=1)
+        try:
+            way = (self._namespace, interface, addresses["--address"], 30, number)
+            links.Apart(lambda: links.add_way_in(*way)).wait()
+        except SampanError:
+            self._close(number)
+            raise
+
+    def _close(self, number: int) -> None:
+        self._ways.pop(number).end()
+        way = (self._namespace, f"p{number}", number)
+        links.Apart(lambda: links.remove_way_in(*way)).wait()
+
+    def close(self, ports: Sequence[Port]) -> None:
+        for number in {port.pop("forward") for port in ports if "forward" in port}:
+            self._close(number)
+
+    def mend(self, members: Iterable[Sequence[Port]]) -> None:
+        if self._helper is not None and _ended(self._helper):
+            self.end()
+            self._helper = self._start(helper.find(self.program))
+        for ports in members:
+            if any(_ended(self._ways[port["forward"]]) for port in ports if "forward" in port):
+                self.close(ports)
+                self.open(ports)
+
+    def end(self) -> str:
+        for way in self._ways.values():
+            way.end()
+        self._ways.clear()
+        return super().end()
+
+
+def _addresses(network: str) -> dict[str, str]:
+    """Of an interface of pasta's, in a network of 30 bits."""
+    first, _, last = network.rpartition(".")
+    return {
+        "--address": f"{first}.{int(last) + 2}",
+        "--netmask": "30",
+        "--gateway": f"{first}.{int(last) + 1}",
+    }
+
+
+def _ended(one: helper.Helper) -> bool:
+    from sampan.linux import processes
+
+    return processes.ended(one.pidfd, 0)
+
+
+KINDS: dict[str, type[Uplink]] = {"slirp4netns": SlirpUplink, "pasta": PastaUplink}
+
+
+def chosen(name: str) -> type[Uplink]:
+    """The uplink of that name; of `auto` the first that works here. UnsupportedError: none does."""
+    if name in KINDS:
+        return KINDS[name]
+    if name != "auto":
+        raise UnsupportedError(f"uplink = {name!r}", "there is no such one", ", ".join(KINDS))
+    wrong = {kind: helper.missing(one.program, one.package) for kind, one in KINDS.items()}
+    for kind, one in KINDS.items():
+        if wrong[kind] is None:
+            return one
+    told = "; ".join(f"{kind}: {row[0]}" for kind, row in wrong.items() if row)
+    raise UnsupportedError(
+        "bridge networks have no way out", told, "an administrator can install slirp4netns"
+    )
+
+
+def start(namespace: int, directory: int, options: Mapping[str, Any]) -> Uplink:
+    return chosen(options.get("uplink", "auto"))(namespace, directory)

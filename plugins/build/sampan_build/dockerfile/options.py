@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SECRET_LIMIT = 512_000  # bytes, as the store's secrets have it
 FORMATS = ("oci", "docker")
 PULLS = ("always", "missing", "newer", "never")
-NETWORKS = ("default", "none", "host")
 
 
 @dataclass(slots=True)
@@ -63,7 +62,7 @@ def read(given: Mapping[str, Any]) -> Options:
         platform=given.get("platform") or "",
         secrets={row["id"]: _secret(row) for row in given.get("secret") or ()},
         ssh=_agents(given.get("ssh") or {}),
-        network=_one_of("network", given.get("network") or "default", NETWORKS),
+        network=given.get("network") or "default",
         hosts=[(name, address) for name, address in given.get("add_host") or ()],
         labels=given.get("label") or {},
         annotations=given.get("annotation") or {},
