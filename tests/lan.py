@@ -220,7 +220,7 @@ def shut(sock: socket.socket) -> None:
 
 
 class Names:
-    """A name server: it answers every question for an IPv4 address with its own, and notes the questions."""
+    """A name server: each name with a dot has one IPv4 address, and no other is there.  asked: the names."""
 
     def __init__(self, sock: socket.socket, answer: str) -> None:
         self._sock, self._answer = sock, answer
@@ -239,7 +239,9 @@ class Names:
         question = dnslib.DNSRecord.parse(packet)
         self.asked.append(str(question.q.qname).rstrip("."))
         reply = question.reply()
-        if question.q.qtype == dnslib.QTYPE.A:
+        if "." not in self.asked[-1]:
+            reply.header.rcode = dnslib.RCODE.NXDOMAIN
+        elif question.q.qtype == dnslib.QTYPE.A:
             reply.add_answer(dnslib.RR(question.q.qname, 1, rdata=dnslib.A(self._answer)))
         return bytes(reply.pack())
 
@@ -271,6 +273,15 @@ def serve(sampan: Sampan, *words: str, port: int = 80) -> None:
     tables = Path(f"/proc/{sampan.state('c')['Pid']}/net")
     for kind in ("tcp6", "udp6"):
         assert until(lambda kind=kind: f":{port:04X} " in (tables / kind).read_text())
+    if (
+        "pasta" in words
+    ):  # until the container has its link-local address it tells nobody where the others are
+        assert until(lambda: not tentative(tables / "if_inet6"), 5)
+
+
+def tentative(table: Path) -> bool:
+    """Whether the kernel still asks whether others have one of the addresses (if_inet6: IFA_F_TENTATIVE)."""
+    return any(int(row.split()[4], 16) & 0x40 for row in table.read_text().splitlines())
 
 
 def reach(sampan: Sampan, name: str, address: str, port: int) -> str:

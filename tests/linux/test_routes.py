@@ -88,9 +88,10 @@ def test_the_network_of_slirp4netns_overlaps_no_route(lines: list[str], chosen: 
     assert with_routes(slirp.network, *lines) == chosen
 
 
-def test_others_networks_are_kept_clear_of_too() -> None:
-    taken = ["10.0.2.0/24", "10.0.3.128/26", "10.89.0.0/24"]
-    assert with_routes(lambda: slirp.network(taken)) == "10.0.4"
+def test_candidates_are_tried_in_their_order() -> None:
+    wanted = ["198.18.9", "10.0.9"]
+    assert with_routes(lambda: slirp.network(wanted)) == "198.18.9"
+    assert with_routes(lambda: slirp.network(wanted), "route add 198.18.0.0/16 dev d0") == "10.0.9"
 
 
 def test_where_everything_is_routed_the_other_ways_are_named() -> None:

@@ -17,8 +17,8 @@ from inside import as_root
 from networks import ask, free_port, needs, own_address, serving
 from sampan.errors import UsageError
 from sampan.linux import interfaces, libc, processes, sockets
-from sampan_network.host import HostBackend
 from sampan.model.plain_network import PlainNetwork
+from sampan_network.host import HostBackend
 from sampan_network.pasta import PastaBackend
 from sampan_network.slirp import SlirpBackend
 

@@ -121,9 +121,7 @@ def check_families(wire: Lan, mode: str, word: str) -> None:
 def test_the_way_out(wire: Lan, mode: str) -> None:
     """To the neighbour, and to a host that has IPv6 alone; both see the machine."""
     words = network(wire, mode)
-    wire.sampan.text(
-        "run", "-d", "--pull", "never", "--name", "c", *words, DEBIAN, "sleep", "1000"
-    )
+    wire.sampan.text("run", "-d", "--pull", "never", "--name", "c", *words, DEBIAN, "sleep", "1000")
     assert wire.far
     targets = [
         (wire.peer, wire.other, wire.own),
@@ -133,7 +131,9 @@ def test_the_way_out(wire: Lan, mode: str) -> None:
     for host, address, seen in targets:
         with lan.answering(host, address, 7000):
             # slirp4netns tells its network's IPv6 prefix when it is asked, and the container takes a while to ask
-            assert until(lambda at=address, own=seen: lan.reach(wire.sampan, "c", at, 7000) == own, 5)
+            assert until(
+                lambda at=address, own=seen: lan.reach(wire.sampan, "c", at, 7000) == own, 5
+            )
 
 
 @pytest.mark.parametrize("mode", ["slirp4netns", "net"])
@@ -156,7 +156,6 @@ def test_a_members_own_address_is_not_reached(wire: Lan) -> None:
     wire.machine.sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
     wire.peer.sh(f"ip route add {four} via {wire.own}; ip route add {six} via {MACHINE6}")
     assert asks(wire.peer, four, 80) == asks(wire.peer, six, 80) == ""
-    assert asks(wire.machine, four, 80) == asks(wire.machine, six, 80) == ""
     assert asks(wire.peer, wire.own, 8080) == wire.other
     rows = wire.machine.sh("ss -Hltn").splitlines()
     assert [row.split()[3] for row in rows] == ["0.0.0.0:8080"]

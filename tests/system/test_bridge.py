@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,44 @@ def test_published_ports_keep_the_clients_address(sampan: Sampan, net: str) -> N
         assert not listens(port)
 
 
+@pytest.fixture
+def by_pasta(sampan: Sampan, tmp_path: Path) -> Iterator[None]:
+    """Whoever starts the holder has it use pasta."""
+    (tmp_path / "sampan").mkdir()
+    (tmp_path / "sampan/sampan.toml").write_text('[network.bridge]\nuplink = "pasta"\n')
+    assert until(lambda: holder(sampan) == 0, 3)
+    sampan.environment["XDG_CONFIG_HOME"] = str(tmp_path)
+    yield
+    del sampan.environment["XDG_CONFIG_HOME"]
+    sampan("rm", "-af", "-t", "0")
+    assert until(lambda: holder(sampan) == 0, 3)
+
+
+@needs("pasta")
+def test_pasta_as_the_way_out(sampan: Sampan, net: str, by_pasta: None) -> None:
+    port, other = free_port(), free_port()
+    serve(sampan, "--network", net, "-p", f"{port}:80", "-p", f"{port}:80/udp")
+    serve(sampan, "--network", net, "-p", f"{other}:81", name="d", port=81)
+    for one in (port, other):
+        assert ask(own_address(), one) == own_address()
+        assert ask("127.0.0.1", one) == settings(sampan, "c")["Gateway"]
+    with serving(own_address()) as outside:
+        request = f"exec 3<>/dev/tcp/{own_address()}/{outside}; printf 'GET / HTTP/1.0\r\n\r\n' >&3; cat <&3"
+        text = sampan.text("exec", "c", "bash", "-c", request)
+        assert own_address() in text
+    sampan.text("rm", "-f", "-t", "0", "d")
+    assert not listens(other) and ask(own_address(), port) == own_address()
+    assert until(
+        lambda: len(helpers_of(holder(sampan))) == 2
+    )  # the way out, and the way in of the ports
+    children = helpers_of(holder(sampan))
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    assert until(lambda: ask(own_address(), port) == own_address())
+    sampan.text("kill", "c")
+    assert until(lambda: not listens(port), 1)
+
+
 def test_ports_follow_the_container_to_another_network(sampan: Sampan, net: str, two: str) -> None:
     port = free_port()
     serve(sampan, "--network", f"{net},{two}", "-p", f"{port}:80", "-p", f"{port}:80/udp")
@@ -268,6 +307,12 @@ def test_a_taken_port_is_refused_before_anything_is_made(sampan: Sampan, net: st
     result = sampan("run", "-d", "--name", "second", "--network", net, "-p", f"{port}:80", *SLEEP)
     assert result.returncode == 125 and b"container first listens there" in result.stderr
     assert sampan("container", "exists", "second").returncode == 1
+
+
+def helpers_of(pid: int) -> list[int]:
+    """The living children of the holder."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if not ended(int(child))]
 
 
 def test_the_holder_is_there_while_a_member_is(sampan: Sampan, net: str) -> None:
@@ -311,9 +356,8 @@ def test_a_killed_holder_is_told_and_repaired(sampan: Sampan, net: str) -> None:
 def test_a_killed_uplink_is_started_again(sampan: Sampan, net: str) -> None:
     port = free_port()
     serve(sampan, "--network", net, "-p", f"{port}:80")
-    children = Path(f"/proc/{holder(sampan)}/task/{holder(sampan)}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
+    for child in helpers_of(holder(sampan)):
+        os.kill(child, signal.SIGKILL)
     assert until(lambda: ask(own_address(), port) == own_address())
     assert until(
         lambda: "reconnect" in sampan.text("events", "--stream=false", "--filter", "container=c")

@@ -107,13 +107,13 @@ def test_ports_without_a_network_are_discarded_aloud(sampan: Sampan) -> None:
         result = sampan("run", "--rm", "-p", "8080", "--network", network, BUSYBOX, "echo", "x")
         assert result.stdout == b"x\n"
         assert result.stderr.startswith(b"Port mappings have been discarded")
-    result = sampan("run", "--rm", "-p", "8080", BUSYBOX)
+    result = sampan("run", "--rm", "-p", "8080", BUSYBOX, "true", env={"SAMPAN_NETWORK": "none"})
     assert result.returncode == 125 and b"--network slirp4netns does" in result.stderr
 
 
 @pytest.mark.parametrize(
     "word",
-    ["--pod=new:x", "--gpus=all", "--rootfs", "--systemd=always", "--ip=10.0.0.2"],
+    ["--pod=new:x", "--gpus=all", "--rootfs", "--systemd=always", "--link=a:b"],
 )  # fmt: skip
 def test_parts_that_are_not_there(sampan: Sampan, word: str) -> None:
     result = sampan("run", "--rm", word, BUSYBOX, "true")

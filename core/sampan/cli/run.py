@@ -8,6 +8,7 @@ from sampan.cli import container_options, container_words
 from sampan.cli.context import check_runtime
 from sampan.cli.context import engine as make_engine
 from sampan.cli.parse import FLAG, INTEGER, Option, Verb, parse
+from sampan.engine import networks
 from sampan.engine import run as starting
 from sampan.errors import InUseError, NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.linux.marks import mark
@@ -83,10 +84,7 @@ def settle(engine: Engine, chosen: RunOptions) -> None:
         from sampan.engine import sharing
 
         sharing.settle(engine, chosen)
-    if not chosen["network"].startswith((isolation.CONTAINER, isolation.PATH)):
-        from sampan.engine import networks
-
-        networks.settle(engine, chosen)
+    networks.settle(engine, chosen)
     if "ports" in chosen:
         from sampan.engine import publish
 

@@ -7,7 +7,7 @@ import resource
 import time
 
 from sampan import __version__
-from sampan.engine import limits
+from sampan.engine import limits, networks
 from sampan.errors import InUseError, UnsupportedError
 from sampan.linux import userns
 from sampan.model import isolation, names, options, spec
@@ -64,6 +64,7 @@ def create(
     A name that is ours to choose may be taken by somebody who creates at the same moment: then by another one.
     """
     limits.check(engine, chosen)
+    networks.settle(engine, chosen)
     if sync:
         from sampan.engine import tidy
 

@@ -306,7 +306,8 @@ class Moving:
         try:
             container = settled(self.engine, self.container.id)
             if container.run is None:
-                run.ready(spawned)
-                run.start(self.engine, spawned, container.record)
+                born = run.at_home(self.engine, spawned, container.record["options"])
+                run.ready(born)
+                run.start(self.engine, born, container.record)
         except SampanError as error:  # what stopped the move is told as well
             warn(f"container {self.container.name} was not started again: {error}")

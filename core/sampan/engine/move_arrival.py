@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
-from sampan.engine import limits, move_words, pack, volume_archive, warn
+from sampan.engine import limits, move_words, networks, pack, volume_archive, warn
 from sampan.engine.fetching import Silent
 from sampan.engine.images import delete, needed_layers
 from sampan.engine.move_wire import Gone, flag, greet, objects, text, texts, whole
@@ -202,8 +202,9 @@ class Arrival:
     def start(self, spawned: Spawned, record: Record) -> None:
         from sampan.engine import run
 
-        run.ready(spawned)
-        run.start(self.engine, spawned, record)
+        born = run.at_home(self.engine, spawned, record["options"])
+        run.ready(born)
+        run.start(self.engine, born, record)
 
 
 def _write(fd: int, data: bytes) -> None:
@@ -273,7 +274,7 @@ def _check(engine: Engine, chosen: RunOptions, volumes: list[str]) -> None:
             "by another container",
             "rename that one or this one",
         )
-    engine.network(chosen["network"])
+    networks.settle(engine, chosen)
     limits.check(engine, chosen)
     if chosen["userns"] or chosen["uidmap"] or chosen["gidmap"]:
         from sampan.engine.idmaps import chosen_map

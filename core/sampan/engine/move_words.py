@@ -10,7 +10,7 @@ import io
 import json
 
 from sampan.errors import CorruptError, InUseError, SampanError, UnsupportedError
-from sampan.model import idmaps, isolation
+from sampan.model import idmaps, isolation, network_words
 from sampan.model.ports import inside, outside
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ PAIRS = {
 }
 TEXTS = {
     "cgroupns": "cgroupns", "cgroups": "cgroups", "hostname": "hostname", "image_volume": "image-volume", "ipc": "ipc",
-    "log_driver": "log-driver", "name": "name", "network": "network", "pid": "pid", "stop_signal": "stop-signal",
+    "log_driver": "log-driver", "name": "name", "pid": "pid", "stop_signal": "stop-signal",
     "tz": "tz", "umask": "umask", "user": "user", "userns": "userns", "uts": "uts", "workdir": "workdir",
 }  # fmt: skip
 FLAGS = {
@@ -56,7 +56,7 @@ MOVED = frozenset(
     f"--{name}"
     for name in (
         *LISTS.values(), *PAIRS.values(), *TEXTS.values(), *FLAGS.values(), *NUMBERS.values(), *RESOURCES.values(),
-        "add-host", "cgroup-conf", "device", "entrypoint", "expose", "health-cmd", "health-on-failure",
+        "network", "add-host", "cgroup-conf", "device", "entrypoint", "expose", "health-cmd", "health-on-failure",
         "health-retries", *(f"health-{name.replace('_', '-')}" for name in TIMES), "http-proxy", "init", "mount",
         "no-healthcheck", "oom-score-adj", "publish", "restart", "security-opt", "shm-size", "tmpfs", "ulimit",
         "unsetenv", "unsetenv-all",
@@ -97,6 +97,8 @@ def _local(options: Any) -> Iterator[tuple[str, str]]:
     """Why, and what to do, for options that have a meaning on this machine alone."""
     if options["rm"]:
         yield "it was made with --rm, and is gone once it is stopped", "make it without --rm"
+    if options["network"].startswith(isolation.PATH):
+        yield f"--network {options['network']} is a namespace of this machine", "make it without"
     if uses := options.get("secrets"):
         names = ", ".join(sorted({use["name"] for use in uses}))
         yield f"secrets are not moved: {names}", "create them there, and a container that has them"
@@ -140,6 +142,7 @@ def words(record: Record, own: tuple[int, int]) -> list[str]:
     for field, option in TEXTS.items():
         if field not in ("name", "userns") and options[field]:
             add(option, [options[field]])
+    add("network", network_words.words(options))
     if options["userns"]:
         add("userns", [_userns(options["userns"], own)])
     for field, option in FLAGS.items():

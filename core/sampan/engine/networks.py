@@ -8,6 +8,7 @@ import time
 
 from sampan.engine import events
 from sampan.errors import InUseError, NotFoundError, SampanError, UnsupportedError, UsageError
+from sampan.model import isolation
 from sampan.model.rfc3339 import stamp
 
 TYPE_CHECKING = False
@@ -160,7 +161,9 @@ def unused(engine: Engine) -> list[Network]:
 
 
 def settle(engine: Engine, chosen: RunOptions) -> None:
-    """Names become ids, and the mode of the default is chosen: before anything is made."""
+    """Names become ids, and the mode of the default is chosen: before anything is made. Once more is no matter."""
+    if chosen["network"].startswith((isolation.CONTAINER, isolation.PATH)):
+        return
     if chosen["network"] == "auto":
         chosen["network"] = default(engine)
         return

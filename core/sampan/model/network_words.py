@@ -51,6 +51,22 @@ def parse(words: list[str], values: dict[str, Any]) -> Asked:
     return {"network": found[0]["name"], "networks": found}
 
 
+def words(options: Any) -> list[str]:
+    """The words that ask for what a container has (RunOptions)."""
+    if settings := options.get("network_settings"):
+        pairs = [f"{key}={value}" for key, value in settings.items()]
+        return [f"{options['network']}:{','.join(pairs)}"]
+    if "networks" not in options:
+        return [options["network"]]
+    found: list[str] = []
+    for end in options["networks"]:
+        pairs = [f"{key}={end[key]}" for key in ("ip", "ip6", "mac") if end[key]]
+        pairs += [f"alias={alias}" for alias in end["aliases"]]
+        pairs += [f"interface_name={end['interface']}"] if end["interface"] else []
+        found.append(f"{end['name']}:{','.join(pairs)}" if pairs else end["name"])
+    return found
+
+
 def _split(word: str) -> list[str]:
     """`a,b` is two networks; after a colon, and in the long form, commas part options."""
     if ":" in word or word.startswith("name="):

@@ -142,7 +142,8 @@ class Holder:
 
     def _poll(self) -> select.poll:
         poll = select.poll()
-        for fd in (self._listener.fileno(), *self._clients, *self.uplink.watched()):
+        leaving = [self._leaving.errors] if self._leaving else []
+        for fd in (self._listener.fileno(), *self._clients, *self.uplink.watched(), *leaving):
             poll.register(fd, select.POLLIN)
         for fd, events in self.names.interest().items():
             poll.register(fd, events)
@@ -162,6 +163,8 @@ class Holder:
             self._request(fd)
         elif fd in self.uplink.watched():
             self._mend()
+        elif self._leaving and fd == self._leaving.errors:
+            self._settle()
         else:
             self.names.handle(fd, events)
 

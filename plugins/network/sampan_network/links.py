@@ -79,14 +79,17 @@ class Change:
 
 
 class Apart:
-    """An action in a child of this process, begun; `wait` for it before another one."""
+    """An action in a child of this process, begun; `wait` for it before another one.
+
+    errors: can be read when it is done.
+    """
 
     def __init__(self, action: Callable[[], object]) -> None:
-        self._errors, write_end = os.pipe()
+        self.errors, write_end = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                os.close(self._errors)
+                os.close(self.errors)
                 action()
                 os._exit(0)
             except BaseException as error:
@@ -99,9 +102,9 @@ class Apart:
     def wait(self) -> None:
         """The error that it met is raised."""
         said = b""
-        while chunk := os.read(self._errors, 4096):
+        while chunk := os.read(self.errors, 4096):
             said += chunk
-        os.close(self._errors)
+        os.close(self.errors)
         _, status = os.waitpid(self._pid, 0)
         if said:
             raise from_report(jsontext.loads(said))
