@@ -8,19 +8,20 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import dnslib  # type: ignore[import-untyped]
 
-from networks import SERVER
+from networks import SERVER, holder
 from sampan.linux import libc
-from system_tools import DEBIAN, Sampan, ended, until
+from system_tools import DEBIAN, Sampan, until
 
 T = TypeVar("T")
+dns: Any = dnslib
 MACHINE6, PEER6, FAR6 = "2001:db8:1::10", "2001:db8:1::20", "2001:db8:2::30"
 # /etc and /run show this machine's, and what is changed there is the host's own.
 SETUP = """
@@ -97,6 +98,9 @@ class Store:
             'unqualified-search-registries = ["docker.io"]\n'
             f'[[registry]]\nprefix = "docker.io"\nlocation = "{registry}"\ninsecure = true\n'
         )
+        self.pasta = base / "pasta"  # of settings, with pasta as the way out of bridge networks
+        (self.pasta / "sampan").mkdir(parents=True)
+        (self.pasta / "sampan/sampan.toml").write_text('[network.bridge]\nuplink = "pasta"\n')
         (base / "root").mkdir(mode=0o700)
         (base / "run").mkdir(mode=0o700)
         for path in (base / "root", base / "run"):
@@ -113,17 +117,9 @@ class Store:
         sampan.environment |= {"HOME": self.user.pw_dir, "USER": self.user.pw_name}
         return sampan
 
-    def holder(self) -> int:
-        """The pid of the process that holds the bridge networks, 0 without one."""
-        try:
-            pid = int((self.base / "run/bridge/pid").read_text())
-        except FileNotFoundError:
-            return 0
-        return 0 if ended(pid) else pid
-
 
 @contextmanager
-def machine(store: Store) -> Iterator[tuple[Host, Sampan]]:
+def machine(store: Store) -> Generator[tuple[Host, Sampan]]:
     """A host on which sampan runs, without containers before and after."""
     with Host() as host:
         sampan = store.sampan("nsenter", "-t", str(host.pid), "-m", "-n")
@@ -132,14 +128,14 @@ def machine(store: Store) -> Iterator[tuple[Host, Sampan]]:
         finally:
             sampan("rm", "-af", "-t", "0")
             sampan("network", "prune", "-f")
-            assert until(lambda: store.holder() == 0, 5)
+            assert until(lambda: holder(sampan) == 0, 5)
 
 
 class Lan:
     """A machine at NET.10, a peer at NET.20 which is its router, and, where there is IPv6, one more host beyond it."""
 
     def __init__(self, machine: Host, sampan: Sampan, peer: Host, far: Host | None, net: str):
-        self.machine, self.sampan, self.peer, self.far, self.net = machine, sampan, peer, far, net
+        self.machine, self.sampan, self.peer, self.far = machine, sampan, peer, far
         self.own, self.other = f"{net}.10", f"{net}.20"
 
     def lay(self) -> None:
@@ -165,21 +161,18 @@ class Lan:
 
 
 @contextmanager
-def laid(store: Store, *, six: bool = True, net: str = "192.0.2") -> Iterator[Lan]:
-    with machine(store) as (host, sampan), Host() as peer:
-        if not six:
-            found = Lan(host, sampan, peer, None, net)
-            found.lay()
-            yield found
-            return
-        with Host() as far:
-            found = Lan(host, sampan, peer, far, net)
-            found.lay()
-            yield found
+def laid(store: Store, *, six: bool = True, net: str = "192.0.2") -> Generator[Lan]:
+    with ExitStack() as stack:
+        host, sampan = stack.enter_context(machine(store))
+        peer = stack.enter_context(Host())
+        far = stack.enter_context(Host()) if six else None
+        found = Lan(host, sampan, peer, far, net)
+        found.lay()
+        yield found
 
 
 @contextmanager
-def answering(host: Host, address: str, port: int) -> Iterator[None]:
+def answering(host: Host, address: str, port: int) -> Generator[None]:
     """A server on the host that tells over TCP who asks."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = host.do(lambda: socket.create_server((address, port), family=family))
@@ -200,7 +193,7 @@ def answering(host: Host, address: str, port: int) -> Iterator[None]:
 
 
 @contextmanager
-def threaded(serve: Callable[[], None], sock: socket.socket) -> Iterator[None]:
+def threaded(serve: Callable[[], None], sock: socket.socket) -> Generator[None]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
@@ -236,18 +229,18 @@ class Names:
                 self._sock.sendto(self._reply(packet), sender)
 
     def _reply(self, packet: bytes) -> bytes:
-        question = dnslib.DNSRecord.parse(packet)
+        question = dns.DNSRecord.parse(packet)
         self.asked.append(str(question.q.qname).rstrip("."))
         reply = question.reply()
         if "." not in self.asked[-1]:
-            reply.header.rcode = dnslib.RCODE.NXDOMAIN
-        elif question.q.qtype == dnslib.QTYPE.A:
-            reply.add_answer(dnslib.RR(question.q.qname, 1, rdata=dnslib.A(self._answer)))
+            reply.header.rcode = dns.RCODE.NXDOMAIN
+        elif question.q.qtype == dns.QTYPE.A:
+            reply.add_answer(dns.RR(question.q.qname, 1, rdata=dns.A(self._answer)))
         return bytes(reply.pack())
 
 
 @contextmanager
-def naming(host: Host, address: str, answer: str) -> Iterator[Names]:
+def naming(host: Host, address: str, answer: str) -> Generator[Names]:
     """A name server at port 53 of an address of the host."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
@@ -264,18 +257,14 @@ def naming(host: Host, address: str, answer: str) -> Iterator[Names]:
 
 def serve(sampan: Sampan, *words: str, port: int = 80) -> None:
     """Start the container `c` that tells who asks it, over TCP and UDP, and wait until it does."""
-    server = ("perl", "-e", SERVER)
     both = f'perl -e "$1" udp {port} & exec perl -e "$1" tcp {port}'
-    sampan.text(
-        "run", "-d", "--pull", "never", "--name", "c", *words, DEBIAN, "sh", "-c", both, server[2],
-        server[2],
-    )  # fmt: skip
+    run = ("run", "-d", "--pull", "never", "--name", "c", *words, DEBIAN)
+    sampan.text(*run, "sh", "-c", both, "sh", SERVER)
     tables = Path(f"/proc/{sampan.state('c')['Pid']}/net")
-    for kind in ("tcp6", "udp6"):
-        assert until(lambda kind=kind: f":{port:04X} " in (tables / kind).read_text())
-    if (
-        "pasta" in words
-    ):  # until the container has its link-local address it tells nobody where the others are
+    listening = f":{port:04X} "
+    assert until(lambda: listening in (tables / "tcp6").read_text())
+    assert until(lambda: listening in (tables / "udp6").read_text())
+    if "pasta" in words:  # without its link-local address it tells nobody where it is
         assert until(lambda: not tentative(tables / "if_inet6"), 5)
 
 

@@ -139,6 +139,13 @@ class Helper:
             return f"it was ended by signal {-code}"
         return said or f"it ended with status {code}"
 
+    def dismiss(self) -> int:
+        """It is killed, and this does not wait: taking its interface away takes the kernel some time. Its pid."""
+        processes.send_signal(self.pidfd, signals.SIGKILL)
+        for fd in (self._leash, self.pidfd, self._errors):
+            os.close(fd)
+        return self.pid
+
     def _complaint(self) -> str:
         """The last lines of what it wrote to its standard error."""
         said = os.lseek(self._errors, 0, os.SEEK_CUR)  # an offset that it shares

@@ -74,10 +74,15 @@ class Link(ABC):
         ended, self.helper = self.helper, None
         return ended.end() if ended else ""
 
-    def close(self) -> None:
+    def close(self) -> int:
+        """The pid of a program that is yet to be waited for; 0 without one. Ports are free when this returns."""
+        dismissed = 0
+        if self.helper is not None and not self.ports:
+            dismissed, self.helper = self.helper.dismiss(), None
         self.disconnect()
         os.close(self.network)
         os.close(self.directory)
+        return dismissed
 
 
 class LinkedBackend(PlainNetwork, ABC):
@@ -85,18 +90,21 @@ class LinkedBackend(PlainNetwork, ABC):
 
     def __init__(self) -> None:
         self._links: dict[str, Link] = {}
+        self._dismissed: list[int] = []
 
     @abstractmethod
     def link(self, network: int, options: Mapping[str, Any]) -> Link:
         """What will connect a container; nothing is started yet."""
 
     def attach(self, container: str, network: int, options: Mapping[str, Any]) -> dict[str, Any]:
+        while self._dismissed:  # a further run: those of the last one have had the time
+            os.waitpid(self._dismissed.pop(), 0)
         link = self._links[container] = self.link(network, options)
         return link.connect()
 
     def detach(self, container: str, attachment: dict[str, Any]) -> None:
         if link := self._links.pop(container, None):
-            link.close()
+            self._dismissed += filter(None, [link.close()])
 
     def watched(self, container: str) -> tuple[int, ...]:
         link = self._links.get(container)

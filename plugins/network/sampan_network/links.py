@@ -218,25 +218,31 @@ def _set_routes(route: Any, main: Plug | None) -> None:
             route.route("replace", dst=everything, gateway=gateway, oif=index)
 
 
-def add_way_in(inner: int, interface: str, address: str, prefix: int, number: int) -> None:
-    """Set up an interface by which ports are delivered: what came by it goes back by it."""
+def add_way_in(
+    inner: int, interface: str, address: str, prefix: int, mtu: int, number: int
+) -> None:
+    """A tap device by which a helper will deliver ports: what came by it goes back by it.
+
+    It is set up before the helper takes it: pasta ends when it has a packet for an interface that is down.
+    """
     libc.setns(inner, libc.CLONE_NEWNET)
     firewall.Firewall().run([firewall.element("add", "inet", "marks", f'"{interface}" : {number}')])
     with _routes() as route:
+        route.link("add", ifname=interface, kind="tuntap", mode="tap")
         index = _index(route, interface)
         route.addr("add", index=index, address=address, prefixlen=prefix)
-        route.link("set", index=index, state="up")
+        route.link("set", index=index, mtu=mtu, state="up")
         route.route("add", dst="0.0.0.0/0", oif=index, scope="link", table=number)
         route.rule("add", fwmark=number, table=number, priority=number)
 
 
 def remove_way_in(inner: int, interface: str, number: int) -> None:
-    """The interface is gone with its helper, and its route with it."""
     libc.setns(inner, libc.CLONE_NEWNET)
     rule = firewall.element("delete", "inet", "marks", f'"{interface}" : {number}')
     firewall.Firewall().run([rule], lenient=True)
     with _routes() as route:
         route.rule("del", fwmark=number, table=number, priority=number)
+        _delete(route, interface)
 
 
 def prepare() -> tuple[_socket.socket, _socket.socket, _socket.socket]:

@@ -132,14 +132,15 @@ class Books:
 
     def enter_ports(self, members: list[Member], member: Member) -> None:
         """Number the ports at which the uplink delivers what is for the member."""
-        used = {port["entry"] for other in members for port in other.ports if "entry" in port}
+        ports = [port for other in members for port in other.ports if "entry" in port]
         for port in member.ports:
+            used = {one["entry"] for one in ports if one["protocol"] == port["protocol"]}
             free = (number for number in range(ENTRY, 1 << 16) if number not in used)
             same = port[
                 "host_port"
             ]  # pasta of Debian 12 answers UDP of the machine itself only there
             port["entry"] = next(free) if same in used else same
-            used.add(port["entry"])
+            ports.append(port)
 
 
 def _bridge_rules(verb: str, net: Net) -> list[str]:

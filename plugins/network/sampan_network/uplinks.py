@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Port = dict[str, Any]
 
 WAY_OUT = "169.254.63"
+MTU = 65520  # pasta's own
 WAYS = 1000  # numbers of ways in begin here
 
 
@@ -128,26 +129,26 @@ class PastaUplink(Uplink):
         words = [
             helper.find(self.program), *plain, *pasta.options(chosen), *pasta.forwards(delivered),
         ]  # fmt: skip
-        self._ways[number] = helper.Helper(words, {0: self._namespace}, ready=1)
+        told = (self._namespace, interface, addresses["--address"], 30, MTU, number)
+        links.Apart(lambda: links.add_way_in(*told)).wait()
         try:
-            way = (self._namespace, interface, addresses["--address"], 30, number)
-            links.Apart(lambda: links.add_way_in(*way)).wait()
+            self._ways[number] = helper.Helper(words, {0: self._namespace}, ready=1)
         except SampanError:
-            self._close(number)
+            self._remove(number)
             raise
 
-    def _close(self, number: int) -> None:
-        self._ways.pop(number).end()
+    def _remove(self, number: int) -> None:
         way = (self._namespace, f"p{number}", number)
         links.Apart(lambda: links.remove_way_in(*way)).wait()
 
     def close(self, ports: Sequence[Port]) -> None:
         for number in {port.pop("forward") for port in ports if "forward" in port}:
-            self._close(number)
+            self._ways.pop(number).end()
+            self._remove(number)
 
     def mend(self, members: Iterable[Sequence[Port]]) -> None:
         if self._helper is not None and _ended(self._helper):
-            self.end()
+            super().end()
             self._helper = self._start(helper.find(self.program))
         for ports in members:
             if any(_ended(self._ways[port["forward"]]) for port in ports if "forward" in port):
