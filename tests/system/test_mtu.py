@@ -23,10 +23,11 @@ from networks import TUN, free_port, needs, own_address
 from system_tools import DEBIAN, Sampan, until
 
 pytestmark = pytest.mark.skipif(not TUN, reason="/dev/net/tun for everybody is needed")
-NETWORKS = [pytest.param(name, marks=needs(name)) for name in ("slirp4netns", "pasta")]
+PROGRAMS = {"slirp4netns": "slirp4netns", "pasta": "pasta", "bridge": "slirp4netns"}
+NETWORKS = [pytest.param(name, marks=needs(program)) for name, program in PROGRAMS.items()]
 ADDRESSES = [pytest.param("", id="own"), pytest.param("127.0.0.1", id="loopback")]
 REMEDY = {"pasta": ("--sysctl", "net.ipv4.tcp_wmem=4096 65536 131072")}
-MTU = 65520
+MTU = {"slirp4netns": 16384, "pasta": 65520, "bridge": 16384}
 MUCH = 100_000_000
 STALL = 1.0  # seconds that no single read or write may take
 SIZES = (
@@ -138,6 +139,7 @@ def test_a_conversation(port: int, address: str) -> None:
 
 
 def test_the_interface_takes_packets_of_that_size(sampan: Sampan, port: int) -> None:
+    network = sampan.text("inspect", "-f", "{{.HostConfig.NetworkMode}}", "c")
     rows = sampan.text("exec", "c", "cat", "/proc/net/route").splitlines()
     (way_out,) = [row.split()[0] for row in rows if row.split()[1] == "00000000"]
-    assert int(sampan.text("exec", "c", "cat", f"/sys/class/net/{way_out}/mtu")) == MTU
+    assert int(sampan.text("exec", "c", "cat", f"/sys/class/net/{way_out}/mtu")) == MTU[network]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sampan.model.network import Endpoint, Network
 
 ENTRY = 20000  # the first port at which an uplink delivers
-LEAST_MTU = 1280  # what IPv6 needs
+MTU = 16384  # as slirp4netns has it
 
 
 class Net:
@@ -117,7 +117,7 @@ class Books:
                 for two in other.record["subnets"]:
                     subnets.check_apart(record["name"], one, other.record["name"], two)
         addresses = [(subnet["gateway"], subnets.prefix(subnet)) for subnet in record["subnets"]]
-        mtu = int(record["options"].get("mtu", 65520))
+        mtu = int(record["options"].get("mtu", MTU))
         bridge = Bridge(self._name("sb"), addresses, mtu, internal=record["internal"])
         net = Net(record, bridge)
         for nets in self._reserved.values():

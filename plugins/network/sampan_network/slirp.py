@@ -29,7 +29,7 @@ NETWORKS = [f"10.0.{third}" for third in range(2, 16)] + [
     f"{first}.{third}" for first in ("172.31", "192.168", "198.18") for third in range(200, 208)
 ]
 GATEWAY, NAME_SERVER, ADDRESS = 2, 3, 100  # in its network (slirp4netns(1))
-MTU = "65520"
+MTU = "16384"  # a packet must be a part of what a receiver takes at once (64 KiB), or it waits for its acknowledgement
 SOCKET = slirp_api.SOCKET  # in the container's directory
 _WORDS = [
     "--configure", "--enable-sandbox", "--enable-seccomp",
