@@ -134,8 +134,16 @@ def machine(store: Store) -> Generator[tuple[Host, Sampan]]:
 class Lan:
     """A machine at NET.10, a peer at NET.20 which is its router, and, where there is IPv6, one more host beyond it."""
 
-    def __init__(self, machine: Host, sampan: Sampan, peer: Host, far: Host | None, net: str):
-        self.machine, self.sampan, self.peer, self.far = machine, sampan, peer, far
+    def __init__(
+        self, machine: Host, sampan: Sampan, peer: Host, far: Host | None, net: str, pasta: Path
+    ) -> None:
+        self.machine, self.sampan, self.peer, self.far, self.pasta = (
+            machine,
+            sampan,
+            peer,
+            far,
+            pasta,
+        )
         self.own, self.other = f"{net}.10", f"{net}.20"
 
     def lay(self) -> None:
@@ -166,7 +174,7 @@ def laid(store: Store, *, six: bool = True, net: str = "192.0.2") -> Generator[L
         host, sampan = stack.enter_context(machine(store))
         peer = stack.enter_context(Host())
         far = stack.enter_context(Host()) if six else None
-        found = Lan(host, sampan, peer, far, net)
+        found = Lan(host, sampan, peer, far, net, store.pasta)
         found.lay()
         yield found
 

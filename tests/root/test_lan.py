@@ -41,7 +41,7 @@ def wire(store: lan.Store) -> Iterator[Lan]:
 def network(wire: Lan, mode: str) -> tuple[str, str]:
     """The words that choose it; "net" is one of the user's own."""
     if mode.endswith(" over pasta"):
-        wire.sampan.environment["XDG_CONFIG_HOME"] = str(store.pasta)
+        wire.sampan.environment["XDG_CONFIG_HOME"] = str(wire.pasta)
     name = mode.partition(" ")[0]
     if name == "net" and wire.sampan("network", "exists", name).returncode:
         wire.sampan.text("network", "create", *(["--ipv6"] if wire.far else []), name)

@@ -175,7 +175,7 @@ class Supervisor:
 
     def tell_addresses(self) -> None:
         """/etc/hosts has the container's own names, at the addresses that it has got."""
-        if "networks" in self.attachment:
+        if {"networks", "address"} & set(self.attachment):
             surroundings.tell_addresses(
                 self.bundle_fd, self.document()["hostname"], self.record["name"], self.attachment
             )

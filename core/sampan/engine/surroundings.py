@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # apt changes to a user of its own, and looks whether it has become him: with one id it must not try.
 APT = "/etc/apt/apt.conf.d/99one-id"
 UPLINK = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
+MACHINE = "host.containers.internal host.docker.internal"  # podman's and Docker's name of it
 NOWHERE = "127.0.1.1"  # the container's own names, while it has no address
 APT_SAYS = b'APT::Sandbox::User "root";\n'
 
@@ -130,6 +131,9 @@ def _hosts(record: Record, hostname: str, network: NetworkBackend) -> str:
             "127.0.0.1\tlocalhost localhost.localdomain localhost4 localhost4.localdomain4",
             "::1\tlocalhost localhost.localdomain localhost6 localhost6.localdomain6",
         ]
+    machine = network.host_address()
+    if machine and network.namespace != "host":
+        lines.append(f"{machine}\t{MACHINE}")
     lines.append(f"{NOWHERE}\t{_own_names(hostname, record['name'])}")
     return "\n".join(lines) + "\n"
 
@@ -137,9 +141,10 @@ def _hosts(record: Record, hostname: str, network: NetworkBackend) -> str:
 def tell_addresses(bundle_fd: int, hostname: str, name: str, attachment: dict[str, Any]) -> None:
     """Put the addresses into /etc/hosts, in place of those that stand there: the file is mounted, so it is kept."""
     names = _own_names(hostname, name)
-    addresses = [
-        row[0] for network in attachment["networks"].values() for row in network["addresses"]
-    ]
+    networks = attachment.get("networks")
+    addresses = [attachment["address"]] if networks is None else []
+    for network in (networks or {}).values():
+        addresses += [row[0] for row in network["addresses"]]
     etc = files.open_directory("etc", dir_fd=bundle_fd)
     fd = os.open("hosts", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=etc)
     try:

@@ -61,9 +61,7 @@ class NetworkStore:
             )
         if not found:
             raise NotFoundError(
-                f"unable to find network with name or ID {word}",
-                "network not found",
-                "sampan network ls lists them",
+                f"unable to find network with name or ID {word}", "network not found"
             )
         return found[0]
 

@@ -170,12 +170,18 @@ def _make_bridge(route: Any, bridge: Bridge) -> None:
     if os.path.exists(f"{SIX}/{bridge.name}/accept_ra"):
         _write(f"{SIX}/{bridge.name}/accept_ra", b"0")  # no member is a router here
     for address, prefix in bridge.addresses:
-        route.addr("add", index=index, address=address, prefixlen=prefix, flags=_flags(address))
+        _add_address(route, index, address, prefix)
     route.link("set", index=index, state="up")
 
 
-def _flags(address: str) -> int:
-    return NODAD if ":" in address else 0
+def _add_address(route: Any, index: int, address: str, prefix: int) -> None:
+    if ":" in address:
+        route.addr("add", index=index, address=address, prefixlen=prefix, flags=NODAD)
+        return
+    hosts = (1 << (32 - prefix)) - 1
+    last = int.from_bytes(_socket.inet_aton(address), "big") | hosts
+    broadcast = _socket.inet_ntoa(last.to_bytes(4, "big"))
+    route.addr("add", index=index, address=address, prefixlen=prefix, broadcast=broadcast)
 
 
 def _make_pair(route: Any, plug: Plug, member: int) -> None:
@@ -193,7 +199,7 @@ def _configure(route: Any, plug: Plug) -> None:
         if ":" in address:
             _write(f"{SIX}/{plug.interface}/accept_dad", b"0")
             _write(f"{SIX}/{plug.interface}/accept_ra", b"0")
-        route.addr("add", index=index, address=address, prefixlen=prefix, flags=_flags(address))
+        _add_address(route, index, address, prefix)
     route.link("set", index=index, state="up")
 
 
