@@ -178,3 +178,12 @@ def test_no_member_is_the_router_of_its_network(wire: Lan) -> None:
     sends = ("exec", "bad", "perl", "-e", ROUTER)
     assert until(lambda: wire.sampan(*sends).returncode == 0)  # it has an address of its own then
     assert not until(lambda: "20010db80bad" in wire.sampan.text(*addresses), 1)
+
+
+@pytest.mark.parametrize("mode", ["slirp4netns", "net"])
+def test_no_datagram_of_the_machine_itself(wire: Lan, mode: str) -> None:
+    """What slirp4netns does not answer is refused by name."""
+    words = (*network(wire, mode), "-p", "127.0.0.1:8053:53/udp")
+    refused = wire.sampan("run", "-d", "--pull", "never", *words, DEBIAN, "true")
+    assert refused.returncode == 125
+    assert b"slirp4netns does not answer UDP at the machine's loopback" in refused.stderr

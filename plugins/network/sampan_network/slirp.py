@@ -116,6 +116,17 @@ def words(subnet: Subnet, settings: Mapping[str, str]) -> list[str]:
     return found + _WORDS
 
 
+def check_ports(ports: Sequence[Mapping[str, Any]]) -> None:
+    """What answers a datagram of the loopback interface would go to the gateway, which is closed."""
+    for port in ports:
+        if port["protocol"] == "udp" and port["host_ip"].startswith("127."):
+            raise UnsupportedError(
+                f"cannot publish {outside(port)}->{inside(port)}",
+                "slirp4netns does not answer UDP at the machine's loopback interface",
+                "publish it at another address, or use --network pasta and the same port on both sides",
+            )
+
+
 class SlirpBackend(linked.LinkedBackend):
     """The network is chosen once, when it is first asked for: /etc/resolv.conf and each helper name the same."""
 
@@ -142,14 +153,7 @@ class SlirpBackend(linked.LinkedBackend):
         return ("tcp", "udp")  # it forwards from IPv4 addresses only
 
     def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
-        """What answers a datagram of the loopback interface would go to the gateway, which is closed."""
-        for port in ports:
-            if port["protocol"] == "udp" and port["host_ip"].startswith("127."):
-                raise UnsupportedError(
-                    f"cannot publish {outside(port)}->{inside(port)}",
-                    "slirp4netns does not answer UDP at the machine's loopback interface",
-                    "publish it at another address, or use --network pasta and the same port on both sides",
-                )
+        check_ports(ports)
 
     def check_settings(self, settings: Mapping[str, str]) -> None:
         from sampan_network import slirp_settings
