@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import lan
 from lan import FAR6, MACHINE6, PEER6, Host, Lan
-from networks import ask
+from networks import ask, holder
 from system_tools import DEBIAN, until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
@@ -187,3 +189,35 @@ def test_no_datagram_of_the_machine_itself(wire: Lan, mode: str) -> None:
     refused = wire.sampan("run", "-d", "--pull", "never", *words, DEBIAN, "true")
     assert refused.returncode == 125
     assert b"slirp4netns does not answer UDP at the machine's loopback" in refused.stderr
+
+
+@pytest.mark.parametrize("mode", ["net", "net over pasta"])
+def test_the_holder_keeps_nothing_of_who_has_left(wire: Lan, mode: str) -> None:
+    """Containers come and go: it has as many descriptors, and as many rules, as with the first of them."""
+    words = network(wire, mode)
+    wire.sampan.text("run", "-d", "--name", "stays", *words, DEBIAN, "sleep", "1000")
+    run = ("run", "--rm", "--pull", "never", *words, "-p", "8080:80", DEBIAN, "true")
+    wire.sampan.text(*run)
+    pid = holder(wire.sampan)
+    assert until(lambda: settled(pid))
+    before = possessions(pid)
+    for _ in range(10):
+        wire.sampan.text(*run)
+    assert until(lambda: possessions(pid) == before, 3), (before, possessions(pid))
+
+
+def settled(pid: int) -> bool:
+    """Whether no child of it is at work but those that carry packets."""
+    return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) == 1
+
+
+def possessions(pid: int) -> tuple[int, list[str]]:
+    """Its descriptors, and the interfaces and rules in the namespaces that it holds."""
+    opened = list(Path(f"/proc/{pid}/fd").iterdir())
+    spaces = {os.readlink(fd): fd for fd in opened if os.readlink(fd).startswith("net:")}
+    look = "ip -o link | cut -d : -f 2; nft list ruleset; ip rule"
+    shown = [
+        subprocess.run(["nsenter", f"--net={fd}", "sh", "-ec", look], stdout=-1, check=True).stdout
+        for _, fd in sorted(spaces.items())
+    ]
+    return len(opened), [text.decode() for text in shown]

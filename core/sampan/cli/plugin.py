@@ -90,12 +90,12 @@ def rows(engine: Engine) -> list[dict[str, Any]]:
 
 def selected(engine: Engine) -> dict[str, str]:
     """The driver of each concern that a new container gets."""
-    from sampan.engine import limits
+    from sampan.engine import choose, limits, networks
 
     settings = engine.settings
     return {
         "storage": engine.storage.name,
-        "network": settings.network or "none",
+        "network": networks.configured(engine) or choose.probed(engine, "network")["driver"],
         "runtime": settings.runtime,
         "cgroup": limits.manager_name(engine),
     }

@@ -26,7 +26,7 @@ def choose(engine: Engine, concern: str, configured: str) -> str:
     recorded = choices(engine).get(concern)
     if recorded and recorded["driver"] in engine.plugins.names(concern):
         return str(recorded["driver"])
-    return str(_probe(engine, concern)["driver"])
+    return str(renewed(engine, concern)["driver"])
 
 
 def choices(engine: Engine) -> dict[str, dict[str, Any]]:
@@ -38,7 +38,8 @@ def choices(engine: Engine) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _probe(engine: Engine, concern: str) -> dict[str, Any]:
+def renewed(engine: Engine, concern: str) -> dict[str, Any]:
+    """What the probes say now, which is recorded."""
     choice = probed(engine, concern)
     recorded = {**choices(engine), concern: choice}
     files.write_atomic(engine.root_fd, CHOICES, jsontext.dumps(recorded).encode(), sync=False)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from sampan import __version__
-from sampan.engine import choose, limits
+from sampan.engine import choose, limits, networks
 from sampan.linux import cgroups, userns
 from sampan.settings import user_file
 
@@ -91,7 +91,7 @@ def _host(engine: Engine) -> dict[str, Any]:
         },
         "idMode": "single" if idmap.single else "subordinate",
         "logDriver": engine.settings.log_driver,
-        "networkBackend": engine.settings.network or "none",
+        "networkBackend": networks.configured(engine) or choose.probed(engine, "network")["driver"],
         "ociRuntime": {
             "name": engine.settings.runtime,
             "package": f"sampan {__version__}",
@@ -121,6 +121,8 @@ def _choices(engine: Engine) -> dict[str, Any]:
     }
     for concern, record in choose.choices(engine).items():
         chosen[f"auto {concern}"] = record
+    if not networks.configured(engine):
+        chosen["auto network"] = choose.probed(engine, "network")
     if settings.cgroup_manager == "auto":
         chosen["auto cgroup"] = choose.probed(engine, "cgroup")
     idmap = engine.idmap

@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from sampan.engine import events
+from sampan.engine import choose, events
 from sampan.errors import InUseError, NotFoundError, SampanError, UnsupportedError, UsageError
 from sampan.model import isolation
 from sampan.model.rfc3339 import stamp
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from sampan.drivers import NetworkBackend
     from sampan.engine import Engine
     from sampan.model.container import Record, RunOptions
+    from sampan.model.contract import Probe
     from sampan.model.network import Endpoint, Network
     from sampan.store.containers import Container
 
 DEFAULT = "bridge"  # the driver of networks that name none
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-PREFERRED = ("slirp4netns", "pasta")
+NONE = "none"  # the mode that needs nothing
 
 
 def create(
@@ -210,18 +211,35 @@ def check_end(network: Network, end: Endpoint) -> None:
 
 
 def default(engine: Engine) -> str:
-    """The mode of containers that name none: what works here, and why it is none."""
-    reasons: list[str] = []
-    for name in PREFERRED:
-        if name in engine.plugins.names("network"):
-            probe = engine.plugins.probe("network", name, engine.context("network", name))
-            if probe.usable:
-                return name
-            reasons.append(f"{name}: {probe.why}; {probe.fix}")
-    from sampan.engine import warn
+    """The mode of containers that name none: what worked before and still does, or what the probes say.
 
-    warn(f"the container has no network ({' | '.join(reasons)}); --network none is silent")
-    return "none"
+    Where that is none, the user is told why.
+    """
+    name: str = choose.choices(engine).get("network", {}).get("driver", NONE)
+    if name != NONE and name in engine.plugins.names("network") and _probe(engine, name).usable:
+        return name
+    name = choose.renewed(engine, "network")["driver"]
+    if name == NONE:
+        from sampan.engine import warn
+
+        warn(f"the container has no network: {_lacking(engine)}; --network none is silent")
+    return name
+
+
+def _probe(engine: Engine, name: str) -> Probe:
+    return engine.plugins.probe("network", name, engine.context("network", name))
+
+
+def _lacking(engine: Engine) -> str:
+    """Why the modes do not work that would give a container a network, each reason once."""
+    names = [name for name in engine.plugins.names("network") if not is_standing(engine, name)]
+    probes = [probe for name in names if not (probe := _probe(engine, name)).usable]
+    return " | ".join(dict.fromkeys(f"{probe.why}; {probe.fix}" for probe in probes))
+
+
+def configured(engine: Engine) -> str:
+    """What the settings name; "" if that is left to `default`."""
+    return "" if engine.settings.network == "auto" else engine.settings.network
 
 
 def told(engine: Engine, record: Record) -> list[list[Any]]:
