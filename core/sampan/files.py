@@ -88,6 +88,15 @@ def open_directory(path: str | bytes, *, dir_fd: int | None = None, create: bool
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
+def read_text(path: str) -> str:
+    """The beginning of a file of the machine's (1 MiB); "" if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read(1 << 20))
+    except OSError:
+        return ""
+
+
 def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write every byte; errors are not lost in a buffer."""
     view = memoryview(data)

@@ -203,7 +203,8 @@ def test_the_holder_keeps_nothing_of_who_has_left(wire: Lan, mode: str) -> None:
     before = possessions(pid)
     for _ in range(10):
         wire.sampan.text(*run)
-    assert until(lambda: possessions(pid) == before, 3), (before, possessions(pid))
+    assert until(lambda: settled(pid))
+    assert possessions(pid) == before
 
 
 def settled(pid: int) -> bool:

@@ -5,6 +5,8 @@ Loaded only for a container whose network backend runs something.
 
 from __future__ import annotations
 
+import os
+
 from sampan import files, jsontext
 from sampan.engine import events
 from sampan.errors import SampanError, to_report
@@ -14,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sampan.engine.resolver import Follower
     from sampan.engine.supervise import Supervisor
     from sampan.engine.watch import Turn
     from sampan.linux.sockets import Socket
@@ -25,11 +28,28 @@ class Link:
 
     def __init__(self, life: Supervisor, process: Process, started: str) -> None:
         self._life, self._process, self._started = life, process, started
+        self._names: Follower | None = None
+        if not life.network.name_servers(life.options.get("network_settings", {})):
+            from sampan.engine.resolver import Follower
+
+            self._names = Follower(life.bundle_fd, life.options, life.network)
 
     def interest(self) -> Sequence[int]:
-        return self._life.network.watched(self._life.record["id"])
+        watched = self._life.network.watched(self._life.record["id"])
+        return (*watched, self._names.fd) if self._names else watched
 
-    def handle(self, turn: Turn) -> None:
+    def handle(self, turn: Turn, fd: int) -> None:
+        """What of `interest` can be read."""
+        if self._names and fd == self._names.fd:
+            self._names.handle()
+        else:
+            self._mend(turn)
+
+    def close(self) -> None:
+        if self._names:
+            os.close(self._names.fd)
+
+    def _mend(self, turn: Turn) -> None:
         life = self._life
         network = {"network": life.network.name}
         try:

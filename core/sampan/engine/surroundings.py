@@ -7,6 +7,7 @@ import errno
 import os
 
 from sampan import files
+from sampan.engine import resolver
 from sampan.errors import SampanError, UnsupportedError
 from sampan.linux import libc, mounts, paths
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 # apt changes to a user of its own, and looks whether it has become him: with one id it must not try.
 APT = "/etc/apt/apt.conf.d/99one-id"
-UPLINK = "/run/systemd/resolve/resolv.conf"  # the servers behind systemd-resolved's stub
 MACHINE = "host.containers.internal host.docker.internal"  # podman's and Docker's name of it
 NOWHERE = "127.0.1.1"  # the container's own names, while it has no address
 APT_SAYS = b'APT::Sandbox::User "root";\n'
@@ -103,7 +103,7 @@ def make_etc(
     etc = files.open_directory("etc", dir_fd=bundle_fd)
     contents = {
         "hosts": _hosts(record, hostname, network),
-        "resolv.conf": _resolver(record["options"], network),
+        "resolv.conf": resolver.text(record["options"], network),
         "hostname": hostname + "\n",
         "containerenv": _containerenv(record),
     }
@@ -125,7 +125,7 @@ def _hosts(record: Record, hostname: str, network: NetworkBackend) -> str:
     options = record["options"]
     lines = [f"{_address(word, name, network)}\t{name}" for word, name in options["add_hosts"]]
     if network.namespace == "host":
-        lines += _read("/etc/hosts").splitlines()
+        lines += files.read_text("/etc/hosts").splitlines()
     else:
         lines += [
             "127.0.0.1\tlocalhost localhost.localdomain localhost4 localhost4.localdomain4",
@@ -176,46 +176,6 @@ def _address(word: str, name: str, network: NetworkBackend) -> str:
             "--network slirp4netns does, at the machine's own address",
         )
     return found
-
-
-def _resolver(options: RunOptions, network: NetworkBackend) -> str:
-    """/etc/resolv.conf: the host's, but no server that only the host reaches, and the network's own servers first."""
-    lines = [] if network.name == "none" else _read("/etc/resolv.conf").splitlines()
-    servers = network.name_servers(options.get("network_settings", {}))
-    alone = network.networks  # its server asks the host's, from the host's side
-    if network.namespace != "host":
-        if (
-            not alone and lines and all(map(_is_loopback, _servers(lines)))
-        ):  # systemd-resolved's stub: what it asks
-            asked = _servers(_read(UPLINK).splitlines())
-            lines += [line for line in asked if not _is_loopback(line)]
-        lines = [
-            *(f"nameserver {address}" for address in servers),
-            *(line for line in lines if not (_is_loopback(line) or (alone and _servers([line])))),
-        ]
-    if options["dns_search"]:
-        lines = [line for line in lines if not line.startswith(("search", "domain"))]
-        lines.insert(0, "search " + " ".join(d for d in options["dns_search"] if d != "."))
-    named = any(end.get("named") for end in options.get("networks", []))
-    if options["dns"] and not named:  # where containers have names, the network's server asks these
-        lines = [line for line in lines if not line.startswith("nameserver")]
-        lines += [f"nameserver {address}" for address in options["dns"]]
-    if named and not options["dns_options"]:  # a name of one word is a container's first
-        lines = [*(line for line in lines if not line.startswith("options")), "options ndots:0"]
-    if options["dns_options"]:
-        lines = [line for line in lines if not line.startswith("options")]
-        lines.append("options " + " ".join(options["dns_options"]))
-    return "".join(line + "\n" for line in lines)
-
-
-def _servers(lines: list[str]) -> list[str]:
-    return [line for line in lines if line.split()[:1] == ["nameserver"]]
-
-
-def _is_loopback(line: str) -> bool:
-    """Whether a line of resolv.conf(5) names a server on a loopback interface."""
-    words = line.split()
-    return words[:1] == ["nameserver"] and words[-1].startswith(("127.", "::1", "0.0.0.0"))
 
 
 def passwd(
@@ -302,11 +262,3 @@ def _containerenv(record: Record) -> str:
         f'engine="sampan-{record["engine"]}"\nname="{record["name"]}"\nid="{record["id"]}"\n'
         f'image="{image["name"]}"\nimageid="{image["id"].partition(":")[2]}"\nrootless=1\n'
     )
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return os.fsdecode(file.read(1 << 20))
-    except OSError:
-        return ""

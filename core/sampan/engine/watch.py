@@ -59,6 +59,8 @@ class Turn:
     def close(self) -> None:
         if self.health is not None:
             self.health.close()
+        if self.link is not None:
+            self.link.close()
         if self.pidfd != self.process.pidfd:
             os.close(self.pidfd)
 
@@ -95,7 +97,7 @@ class Watch:
                     turn.signal(9)  # there is nothing left to read or write
                     turn.error = f"{server.name} ended: {server.complaint() or 'nobody knows why'}"
                 elif turn.link is not None and fd in turn.link.interest():
-                    turn.link.handle(turn)
+                    turn.link.handle(turn, fd)
                 elif turn.health is None or not turn.health.handle(fd):
                     turn.streams.handle(fd, events)
             _keep_time(turn)

@@ -179,7 +179,7 @@ class BridgeBackend(PlainNetwork):
             self._lease.close()
         self._lease = None
         if self._watch < 0:
-            self._watch = inotify.watch(self._path, inotify.CREATE)
+            self._watch = inotify.watch([self._path], inotify.CREATE)
         raise SampanError(DOWN, "the process that holds the bridge networks ended", RENEW)
 
     def _renew(self, attachment: dict[str, Any]) -> dict[str, Any]:
