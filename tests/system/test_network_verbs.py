@@ -117,6 +117,15 @@ def test_removing(sampan: Sampan) -> None:
     assert sampan("container", "exists", "c").returncode == 1
 
 
+def test_system_prune_takes_them_along(sampan: Sampan) -> None:
+    sampan.text("network", "create", "used")
+    sampan.text("network", "create", "--label", "keep=no", "unused")
+    sampan.text("run", "-d", "--name", "c", "--network", "used", BUSYBOX, "sleep", "100")
+    shown = sampan.text("system", "prune", "-f", "--filter", "label=keep=no").splitlines()
+    assert shown[:2] == ["Deleted Networks", "unused"]
+    assert sampan("network", "exists", "used").returncode == 0
+
+
 def test_what_was_removed_is_missed_at_the_next_start(sampan: Sampan) -> None:
     sampan.text("network", "create", "net")
     sampan.text("create", "--name", "c", "--network", "net", BUSYBOX, "true")

@@ -9,7 +9,7 @@ from sampan.cli.context import engine as make_engine
 from sampan.cli.format import render_rows
 from sampan.cli.images import human_size
 from sampan.cli.parse import FLAG, LIST, Option, Verb, parse
-from sampan.errors import UsageError
+from sampan.errors import SampanError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,6 +228,9 @@ def _prune(words: list[str]) -> int:
     if gone:
         print("Deleted Containers")
         print("\n".join(gone))
+    if networks := _prune_networks(engine, filters):
+        print("Deleted Networks")
+        print("\n".join(networks))
     if values["volumes"] and engine.has_volumes():
         from sampan.engine import volumes
 
@@ -245,6 +248,19 @@ def _prune(words: list[str]) -> int:
         print("\n".join(cache))
     print(f"Total reclaimed space: {_size(max(0, before - _bytes(engine)))}")
     return 0
+
+
+def _prune_networks(engine: Engine, filters: list[str]) -> list[str]:
+    from sampan.engine import networks
+    from sampan.engine.network_shown import select
+
+    gone: list[str] = []
+    for network in select(networks.unused(engine), filters):
+        try:
+            gone.append(networks.remove(engine, network["name"]))
+        except SampanError:  # somebody has joined it, or removed it
+            continue
+    return gone
 
 
 def _prune_cache(engine: Engine, everything: bool, filters: list[str]) -> list[str]:
@@ -269,6 +285,7 @@ def _agreed(everything: bool, volumes: bool) -> bool:
     images = "all images without at least one container" if everything else "all dangling images"
     print("WARNING! This command removes:")
     print("\t- all stopped containers")
+    print("\t- all networks not used by at least one container")
     print(f"\t- {images}")
     if volumes:
         print("\t- all volumes not used by at least one container")
