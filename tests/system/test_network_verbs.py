@@ -71,7 +71,7 @@ def test_no_two_share_a_subnet(sampan: Sampan) -> None:
     ("words", "why"),
     [
         (("none",), b"it is the name of a mode"),
-        (("a b",), b"is invalid"),
+        (("a b",), b"invalid network name"),
         (("--driver", "macvlan", "x"), b"unsupported driver macvlan"),
         (("--driver", "host", "x"), b"unsupported driver host"),
         (("--opt", "nosuch=1", "x"), b"unknown option 'nosuch'"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 
 from sampan.engine import choose, events
 from sampan.errors import InUseError, NotFoundError, SampanError, UnsupportedError, UsageError
-from sampan.model import isolation
+from sampan.model import isolation, names
 from sampan.model.rfc3339 import stamp
 
 TYPE_CHECKING = False
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from sampan.store.containers import Container
 
 DEFAULT = "bridge"  # the driver of networks that name none
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 NONE = "none"  # the mode that needs nothing
 
 
@@ -44,10 +42,8 @@ def create(
 
     subnets: {"subnet", "gateway", "range"}; without one the driver chooses.  name: without one it is "networkN".
     """
-    if name and not NAME.fullmatch(name):
-        raise UsageError(
-            f"network name {name!r} is invalid", "names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*"
-        )
+    if name:
+        names.check(name, "network")
     backend = _with_networks(engine, driver)
     with engine.networks.lock():
         known = engine.networks.all()
@@ -232,8 +228,8 @@ def _probe(engine: Engine, name: str) -> Probe:
 
 def _lacking(engine: Engine) -> str:
     """Why the modes do not work that would give a container a network, each reason once."""
-    names = [name for name in engine.plugins.names("network") if not is_standing(engine, name)]
-    probes = [probe for name in names if not (probe := _probe(engine, name)).usable]
+    modes = [name for name in engine.plugins.names("network") if not is_standing(engine, name)]
+    probes = [probe for name in modes if not (probe := _probe(engine, name)).usable]
     return " | ".join(dict.fromkeys(f"{probe.why}; {probe.fix}" for probe in probes))
 
 

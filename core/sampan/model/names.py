@@ -139,11 +139,11 @@ def random_name() -> str:
     return f"{FIRST[a % len(FIRST)]}_{SECOND[b % len(SECOND)]}"
 
 
-def check(name: str) -> str:
-    """The name if Docker would take it."""
+def check(name: str, what: str = "container") -> str:
+    """The name if Docker would take it; what: whose name it is."""
     if not name[:1].isalnum() or not name.isascii() or len(name) > 250 or not set(name) <= _ALLOWED:
         raise UsageError(
-            f"invalid container name {name!r}",
+            f"invalid {what} name {name!r}",
             "it does not match [a-zA-Z0-9][a-zA-Z0-9_.-]*",
         )
     return name

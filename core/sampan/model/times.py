@@ -76,7 +76,7 @@ def duration(text: str) -> float:
     total, number = 0.0, ""
     rest = text
     while rest:
-        if rest[0].isdigit() or rest[0] == ".":
+        if rest[0] in "0123456789.":  # and no superscript, which is a digit, too
             number, rest = number + rest[0], rest[1:]
             continue
         unit = next((u for u in ("ns", "us", "ms", "s", "m", "h", "d") if rest.startswith(u)), None)
