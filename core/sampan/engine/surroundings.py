@@ -161,7 +161,7 @@ def tell_addresses(bundle_fd: int, hostname: str, name: str, attachment: dict[st
 
 
 def _own_names(hostname: str, name: str) -> str:
-    return " ".join(dict.fromkeys((hostname, name)))
+    return f"{hostname} {name}"  # both, also where they are one, as podman has it
 
 
 def _address(word: str, name: str, network: NetworkBackend) -> str:
