@@ -141,9 +141,9 @@ def _hosts(record: Record, hostname: str, network: NetworkBackend) -> str:
 def tell_addresses(bundle_fd: int, hostname: str, name: str, attachment: dict[str, Any]) -> None:
     """Put the addresses into /etc/hosts, in place of those that stand there: the file is mounted, so it is kept."""
     names = _own_names(hostname, name)
-    networks = attachment.get("networks")
-    addresses = [attachment["address"]] if networks is None else []
-    for network in (networks or {}).values():
+    networks: dict[str, Any] = attachment.get("networks", {})
+    addresses: list[str] = [] if "networks" in attachment else [attachment["address"]]
+    for network in networks.values():
         addresses += [row[0] for row in network["addresses"]]
     etc = files.open_directory("etc", dir_fd=bundle_fd)
     fd = os.open("hosts", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=etc)

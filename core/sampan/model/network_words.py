@@ -178,9 +178,11 @@ def _give(found: list[Endpoint], given: dict[str, Any]) -> None:
                 "--network NAME:ip=ADDRESS,mac=ADDRESS says it of each",
             )
         for end in found:
-            items: Any = value if isinstance(value, list) else [value]
-            for item in items:
-                _set(end, {"mac_address": "mac", "network_alias": "aliases"}.get(key, key), item)
+            if key == "network_alias":
+                for alias in value:
+                    _set(end, "aliases", alias)
+            else:
+                _set(end, {"mac_address": "mac"}.get(key, key), value)
 
 
 def _address(text: str, family: int) -> str:
