@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
+from contextlib import ExitStack
 
 import pytest
 
 from networks import ask, free_port, helpers, holder, needs, serve
-from system_tools import Sampan, until
+from system_tools import DEBIAN, Sampan, until
 
 pytestmark = [needs("slirp4netns"), needs("pasta")]
 MODES = ["slirp4netns", "pasta", "net"]
 RESTARTS = 50
+# Says hello to whoever comes: perl -e GREETER.
+GREETER = r"""
+use Socket;
+socket(my $s, AF_INET, SOCK_STREAM, 0) or die;
+bind($s, pack_sockaddr_in(80, INADDR_ANY)) or die;
+listen($s, 999) or die;
+while (accept(my $c, $s)) { syswrite($c, "hello"); close($c) }
+"""
 
 
 @pytest.fixture(params=MODES)
@@ -96,3 +106,29 @@ def test_a_command_that_ends_at_once(sampan: Sampan, mode: str) -> None:
     for _ in range(3):
         result = sampan("run", "--rm", "--network", mode, "-p", f"{port}:80", "busybox", "false")
         assert result.returncode == 1 and free(port)
+
+
+def test_a_burst_of_connections(sampan: Sampan, mode: str) -> None:
+    """Many at once: none waits until its first packet is sent again, which takes a second at least."""
+    port = free_port()
+    words = ("--network", mode, "-p", f"{port}:80", DEBIAN, "perl", "-e", GREETER)
+    sampan.text("run", "-d", "--name", "c", *words)
+    assert until(lambda: greeted(port, 1))
+    begin = time.monotonic()
+    assert greeted(port, 100)
+    assert time.monotonic() - begin < 0.9
+
+
+def greeted(port: int, count: int) -> bool:
+    """Whether each of so many connections that are begun at once is answered."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for connection in connections:
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", port))
+        for connection in connections:
+            connection.settimeout(10)
+        try:
+            return all(connection.recv(9) == b"hello" for connection in connections)
+        except OSError:
+            return False

@@ -60,11 +60,15 @@ class Link(ABC):
             self.helper = self.start(helper.find(self.program), namespace)
         finally:
             os.close(namespace)
+        try:
+            mac = interfaces.hardware_address(self.network, self.interface)
+        except OSError:
+            raise helper.untrue(self.helper.program, self.interface) from None
         self.publish()
         return {
             "interface": self.interface,
             **self.addresses(),
-            "mac": interfaces.hardware_address(self.network, self.interface),
+            "mac": mac,
             "clients": "preserved",
             "restarts": self.restarts,
         }
@@ -125,7 +129,7 @@ class LinkedBackend(PlainNetwork, ABC):
 
 
 def probe(link: type[Link], rank: int) -> Probe:
-    if wrong := helper.missing(link.program, link.package):
+    if wrong := helper.unfit(link.program, link.package):
         return Probe(False, *wrong)
     program = helper.find(link.program)
     return Probe(True, lambda: f"{program}, {helper.version(program)}", rank=rank)

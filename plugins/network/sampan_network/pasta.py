@@ -11,6 +11,7 @@ from __future__ import annotations
 from sampan.errors import UnsupportedError
 from sampan.linux import interfaces
 from sampan.model import ports
+from sampan.model.contract import Probe
 from sampan_network import helper, linked
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from sampan.model.contract import DriverContext, Probe
+    from sampan.model.contract import DriverContext
 
 # Newer versions close what they inherit beyond 0, 1 and 2: so these are what they need.
 WORDS = [
@@ -130,4 +131,8 @@ def sampan_network_backend(context: DriverContext) -> PastaBackend:
 
 
 def sampan_probe(context: DriverContext) -> Probe:
-    return linked.probe(PastaLink, rank=2)
+    found = linked.probe(PastaLink, rank=2)
+    if found.usable and not (interfaces.default_gateway() or interfaces.has_ipv6()):
+        why = "pasta gives a container the addresses of the default route's interface, and there is no such route"
+        return Probe(False, why, "--network slirp4netns needs none")
+    return found

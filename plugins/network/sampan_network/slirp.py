@@ -14,7 +14,7 @@ from sampan import files
 from sampan.errors import UnsupportedError
 from sampan.linux import interfaces
 from sampan.model.ports import inside, outside
-from sampan_network import helper, linked, slirp_api
+from sampan_network import backlog, helper, linked, slirp_api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class SlirpLink(linked.Link):
             slirp_api.forward(self.directory, port, address, port["container_port"])
         if self.ports:
             files.unlink(self.directory, SOCKET)
+            if self.helper:
+                backlog.widen(self.helper)
 
 
 def words(subnet: Subnet, settings: Mapping[str, str]) -> list[str]:

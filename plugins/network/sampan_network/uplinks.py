@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from sampan import files
 from sampan.errors import SampanError, UnsupportedError
-from sampan_network import helper, links, pasta, slirp, slirp_api
+from sampan_network import backlog, helper, links, pasta, slirp, slirp_api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class SlirpUplink(Uplink):
         except SampanError:
             self.close(ports)
             raise
+        if ports and self._helper:
+            backlog.widen(self._helper)
 
     def close(self, ports: Sequence[Port]) -> None:
         for port in ports:
@@ -187,13 +189,16 @@ def chosen(name: str) -> type[Uplink]:
         return KINDS[name]
     if name != "auto":
         raise UnsupportedError(f"uplink = {name!r}", "there is no such one", ", ".join(KINDS))
-    wrong = {kind: helper.missing(one.program, one.package) for kind, one in KINDS.items()}
+    wrong: list[str] = []
     for kind, one in KINDS.items():
-        if wrong[kind] is None:
+        row = helper.unfit(one.program, one.package)
+        if row is None:
             return one
-    told = "; ".join(f"{kind}: {row[0]}" for kind, row in wrong.items() if row)
+        wrong.append(f"{kind}: {row[0]}")
     raise UnsupportedError(
-        "bridge networks have no way out", told, "an administrator can install slirp4netns"
+        "bridge networks have no way out",
+        "; ".join(wrong),
+        "an administrator can install slirp4netns",
     )
 
 
