@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sampan import files, jsontext
-from sampan.errors import UnsupportedError
+from sampan.errors import SampanError, UnsupportedError
+from sampan.model.contract import Probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,12 +47,20 @@ def renewed(engine: Engine, concern: str) -> dict[str, Any]:
     return choice
 
 
+def probe_of(engine: Engine, concern: str, name: str) -> Probe:
+    """What the driver's probe says; one that cannot be loaded is not usable, and that is its own matter."""
+    try:
+        return engine.plugins.probe(concern, name, engine.context(concern, name))
+    except SampanError as error:
+        return Probe(False, str(error), "sampan plugin ls tells whose it is")
+
+
 def probed(engine: Engine, concern: str) -> dict[str, Any]:
     """What the probes say now: {driver, reasons}; nothing is recorded."""
     reasons: dict[str, str] = {}
     usable: list[tuple[int, str]] = []
     for name in engine.plugins.names(concern):
-        probe = engine.plugins.probe(concern, name, engine.context(concern, name))
+        probe = probe_of(engine, concern, name)
         reasons[name] = probe.why if probe.usable else f"not usable: {probe.why}; {probe.fix}"
         if probe.usable:
             usable.append((probe.rank, name))

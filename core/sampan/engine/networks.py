@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sampan.drivers import NetworkBackend
     from sampan.engine import Engine
     from sampan.model.container import Record, RunOptions
-    from sampan.model.contract import Probe
     from sampan.model.network import Endpoint, Network
     from sampan.store.containers import Container
 
@@ -212,7 +211,8 @@ def default(engine: Engine) -> str:
     Where that is none, the user is told why.
     """
     name: str = choose.choices(engine).get("network", {}).get("driver", NONE)
-    if name != NONE and name in engine.plugins.names("network") and _probe(engine, name).usable:
+    known = name != NONE and name in engine.plugins.names("network")
+    if known and choose.probe_of(engine, "network", name).usable:
         return name
     name = choose.renewed(engine, "network")["driver"]
     if name == NONE:
@@ -222,15 +222,17 @@ def default(engine: Engine) -> str:
     return name
 
 
-def _probe(engine: Engine, name: str) -> Probe:
-    return engine.plugins.probe("network", name, engine.context("network", name))
-
-
 def _lacking(engine: Engine) -> str:
     """Why the modes do not work that would give a container a network, each reason once."""
-    modes = [name for name in engine.plugins.names("network") if not is_standing(engine, name)]
-    probes = [probe for name in modes if not (probe := _probe(engine, name)).usable]
-    return " | ".join(dict.fromkeys(f"{probe.why}; {probe.fix}" for probe in probes))
+    found: list[str] = []
+    for name in engine.plugins.names("network"):
+        probe = choose.probe_of(engine, "network", name)
+        try:
+            if not probe.usable and not engine.network(name).networks:  # those stand on the others
+                found.append(f"{probe.why}; {probe.fix}")
+        except SampanError as error:
+            found.append(str(error))
+    return " | ".join(dict.fromkeys(found))
 
 
 def configured(engine: Engine) -> str:

@@ -84,8 +84,8 @@ def _addressed(port: Port, backend: NetworkBackend) -> list[Port]:
     if words.family(port) not in families:
         raise UnsupportedError(
             f"cannot publish {words.outside(port)}->{words.inside(port)}",
-            f"the network {backend.name} publishes at IPv4 addresses only",
-            "--network pasta publishes at IPv6 addresses too",
+            f"the network {backend.name} publishes at IPv4 addresses only, here",
+            "--network pasta publishes at IPv6 addresses too, where the machine has a way out for IPv6",
         )
     return [port]
 
