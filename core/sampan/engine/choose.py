@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sampan.engine import Engine
 
 CHOICES = "choices.json"
+NOT = "not usable: "
 
 
 def storage_driver(engine: Engine) -> str:
@@ -59,9 +60,14 @@ def probed(engine: Engine, concern: str) -> dict[str, Any]:
     """What the probes say now: {driver, reasons}; nothing is recorded."""
     reasons: dict[str, str] = {}
     usable: list[tuple[int, str]] = []
+    entries = engine.plugins.entries(f"sampan.{concern}")
+    asked: dict[str, Probe] = {}  # by module: a second name of a driver says the same
     for name in engine.plugins.names(concern):
-        probe = probe_of(engine, concern, name)
-        reasons[name] = probe.why if probe.usable else f"not usable: {probe.why}; {probe.fix}"
+        value = " ".join(e.value for e in entries if e.name == name)
+        if value not in asked:
+            asked[value] = probe_of(engine, concern, name)
+        probe = asked[value]
+        reasons[name] = probe.why if probe.usable else f"{NOT}{probe.why}; {probe.fix}"
         if probe.usable:
             usable.append((probe.rank, name))
     if not usable:

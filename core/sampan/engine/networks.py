@@ -214,24 +214,26 @@ def default(engine: Engine) -> str:
     known = name != NONE and name in engine.plugins.names("network")
     if known and choose.probe_of(engine, "network", name).usable:
         return name
-    name = choose.renewed(engine, "network")["driver"]
+    found = choose.renewed(engine, "network")
+    name = found["driver"]
     if name == NONE:
         from sampan.engine import warn
 
-        warn(f"the container has no network: {_lacking(engine)}; --network none is silent")
+        why = _lacking(engine, found["reasons"])
+        warn(f"the container has no network: {why}; --network none is silent")
     return name
 
 
-def _lacking(engine: Engine) -> str:
+def _lacking(engine: Engine, reasons: dict[str, str]) -> str:
     """Why the modes do not work that would give a container a network, each reason once."""
     found: list[str] = []
-    for name in engine.plugins.names("network"):
-        probe = choose.probe_of(engine, "network", name)
+    for name, reason in reasons.items():
         try:
-            if not probe.usable and not engine.network(name).networks:  # those stand on the others
-                found.append(f"{probe.why}; {probe.fix}")
-        except SampanError as error:
-            found.append(str(error))
+            standing = is_standing(engine, name)  # those rely on the others
+        except SampanError:
+            standing = False
+        if reason.startswith(choose.NOT) and not standing:
+            found.append(reason.removeprefix(choose.NOT))
     return " | ".join(dict.fromkeys(found))
 
 

@@ -46,6 +46,7 @@ NUMBER = {name: numbers[_INDEX] for name, numbers in _ARCH.items()} | {
     "clone3": 435,
     "close_range": 436,
     "openat2": 437,
+    "pidfd_getfd": 438,
     "mount_setattr": 442,
     "landlock_create_ruleset": 444,
     "landlock_add_rule": 445,
@@ -126,6 +127,11 @@ def unshare(flags: int) -> None:
 
 def setns(fd: int, flags: int) -> None:
     call("setns", fd, flags)
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """A descriptor of another process's, which we may trace; close-on-exec."""
+    return call("pidfd_getfd", pidfd, number, 0)
 
 
 def inotify_init(flags: int) -> int:

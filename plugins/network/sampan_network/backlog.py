@@ -8,8 +8,9 @@ a process may share its sockets (pidfd_getfd(2), Linux 5.6).  Where that is forb
 from __future__ import annotations
 
 import _socket
-import ctypes
 import os
+
+from sampan.linux import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
 
     from sampan_network.helper import Helper
 
-GETFD = 438  # on every architecture
 ROOM = 4096  # or net.core.somaxconn, if that is less
-_syscall = ctypes.CDLL(None).syscall
 
 
 def widen(helper: Helper) -> None:
     """All sockets at which it listens to the network."""
     for number in _sockets(helper.pid):
-        fd = _syscall(GETFD, helper.pidfd, number, 0)
-        if fd >= 0:
-            _widen(_socket.socket(fileno=fd))
+        try:
+            fd = libc.pidfd_getfd(helper.pidfd, number)
+        except OSError:  # it is gone, or we may not
+            return
+        _widen(_socket.socket(fileno=fd))
 
 
 def _widen(sock: _socket.socket) -> None:

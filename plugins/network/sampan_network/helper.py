@@ -23,9 +23,6 @@ NOISE = ("WARNING", "to syslog")  # pasta has a log that nobody opens in a conta
 TELLING = 3  # lines of it that an error repeats
 PLACES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin")
 TUN = "/dev/net/tun"
-_met: dict[
-    str, tuple[bool, str]
-] = {}  # programs, and what they said of themselves when they were first asked
 
 
 def find(name: str) -> str:
@@ -121,9 +118,7 @@ def unfit(name: str, package: str) -> tuple[str, str] | None:
     if wrong := missing(name, package):
         return wrong
     program = find(name)
-    if program not in _met:
-        _met[program] = _introduced(program)
-    known, said = _met[program]
+    known, said = _introduced(program)
     if known:
         return None
     return f"{program} does not work: {said}", f"an administrator can install the package {package}"
