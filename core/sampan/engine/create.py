@@ -257,4 +257,5 @@ def _facts(
         nofile=hard if hard >= 0 else 1 << 20,
         masks=masks,
         idmap=idmap,
+        ipv6=os.path.isdir("/proc/sys/net/ipv6"),
     )

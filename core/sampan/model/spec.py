@@ -47,6 +47,7 @@ class Facts:
         "gids",
         "hostname",
         "idmap",
+        "ipv6",
         "masks",
         "nofile",
         "private_network",
@@ -62,9 +63,13 @@ class Facts:
         nofile: int,
         masks: list[str],
         idmap: IdMap | None = None,
+        ipv6: bool = False,
     ) -> None:
-        """gids: the group ids of its user namespace.  idmap: of a user namespace of the container's own."""
-        self.idmap = idmap
+        """gids: the group ids of its user namespace.  idmap: of a user namespace of the container's own.
+
+        ipv6: the kernel has it.
+        """
+        self.idmap, self.ipv6 = idmap, ipv6
         self.container, self.hostname, self.gids = container, hostname, gids
         self.private_network, self.nofile, self.masks = private_network, nofile, masks
 
@@ -204,6 +209,9 @@ def _sysctls(options: RunOptions, facts: Facts) -> dict[str, str]:
         "net.ipv4.ping_group_range": "{} {}".format(*_first_range(facts.gids)),
         "net.ipv4.ip_unprivileged_port_start": "0",
     }
+    if facts.ipv6:  # nobody else can have its addresses: they need not be tried out for two seconds
+        defaults["net.ipv6.conf.default.accept_dad"] = "0"
+        defaults["net.ipv6.conf.default.router_solicitation_delay"] = "0"
     return {**defaults, **options["sysctls"]}
 
 
