@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -328,6 +329,28 @@ def test_the_holder_is_there_while_a_member_is(sampan: Sampan, net: str) -> None
     assert until(lambda: holder(sampan) == 0, 2)
     assert sampan.leftovers() == []
     assert os.listdir(sampan.run_dir / "bridge/members") == []
+
+
+def test_garbage_at_the_holders_socket(sampan: Sampan, net: str) -> None:
+    debian(sampan, "a", "--network", net)
+    first = holder(sampan)
+    for said in (
+        b"garbage",
+        b"[1]",
+        b'{"kind": "attach"}',
+        b'{"kind": "nosuch"}',
+        b"{}",
+        b'{"kind": "change"}',
+    ):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            directory = os.open(sampan.run_dir / "bridge", os.O_PATH)
+            sock.connect(f"/proc/self/fd/{directory}/holder")
+            os.close(directory)
+            sock.send(said)
+            sock.settimeout(5)
+            assert b"error" in sock.recv(4096) or not said.startswith(b"{")
+    debian(sampan, "b", "--network", net)
+    assert pings(sampan, "a", "b") and holder(sampan) == first
 
 
 def test_a_killed_holder_is_told_and_repaired(sampan: Sampan, net: str) -> None:

@@ -15,7 +15,7 @@ from sampan.errors import InUseError, SampanError, UsageError, from_report
 from sampan.linux import inotify, interfaces, messages, sockets, userns
 from sampan.model.contract import Probe
 from sampan.model.plain_network import PlainNetwork
-from sampan_network import firewall, helper, holder, pasta, slirp, uplinks
+from sampan_network import firewall, held, helper, holder, pasta, slirp, uplinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class BridgeBackend(PlainNetwork):
         """Have the holder started, and keep it until this process ends."""
         files.private_directory(self._path)
         directory = files.open_directory(self._path)
-        with holder.locked(directory):
+        with held.locked(directory):
             try:
-                self._lease = sockets.connect(directory, holder.SOCKET)
+                self._lease = sockets.connect(directory, held.SOCKET)
             except (FileNotFoundError, ConnectionRefusedError):
                 self._lease = self._start(directory)
         os.close(directory)
@@ -91,7 +91,7 @@ class BridgeBackend(PlainNetwork):
         return fds[0]
 
     def _start(self, directory: int) -> sockets.Socket:
-        listener = sockets.listen(directory, holder.SOCKET)
+        listener = sockets.listen(directory, held.SOCKET)
         survivor = _survivor(directory)
         if os.fork() == 0:
             try:
@@ -100,7 +100,7 @@ class BridgeBackend(PlainNetwork):
                 os._exit(1)
         if survivor >= 0:
             os.close(survivor)
-        connected = sockets.connect(directory, holder.SOCKET)
+        connected = sockets.connect(directory, held.SOCKET)
         listener.close()
         return connected
 
@@ -120,7 +120,7 @@ class BridgeBackend(PlainNetwork):
     def _connect(self) -> sockets.Socket:
         directory = files.open_directory(self._path)
         try:
-            return sockets.connect(directory, holder.SOCKET)
+            return sockets.connect(directory, held.SOCKET)
         except OSError as error:
             raise SampanError(
                 "cannot connect the container with its network",
@@ -240,10 +240,10 @@ def _mtu(value: str) -> str:
 
 def _survivor(directory: int) -> int:
     """The user namespace of a holder that was killed, if a member of its runs still; else -1."""
-    members = files.open_directory(holder.MEMBERS, dir_fd=directory, create=True)
+    members = files.open_directory(held.MEMBERS, dir_fd=directory, create=True)
     try:
         for name in os.listdir(members):
-            row = holder.read_member(members, name)
+            row = held.read_member(members, name)
             if row is not None:
                 try:
                     namespace = os.open(f"/proc/{row['pid']}/ns/user", os.O_RDONLY | os.O_CLOEXEC)

@@ -11,27 +11,24 @@ every network.  If it is killed, the kernel takes back the namespace, the bridge
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
-import socket
 import time
 
-from sampan import files, jsontext
+from sampan import files
 from sampan.errors import SampanError, to_report
 from sampan.linux import libc, messages, processes, sockets, userns
-from sampan_network import links, uplinks
+from sampan_network import held, inner, links, uplinks
 from sampan_network.directory import Connection, Directory, Entry
 from sampan_network.members import Books, Member
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
     from typing import Any, NoReturn
 
     from sampan.linux.userns import IdMap
 
-SOCKET, LOCK, MEMBERS, PID = "holder", ".lock", "members", "pid"  # in its directory
 LINGER = 1.0  # seconds that it waits for another member
 FAREWELL = 2.0  # seconds in which it tells why it cannot go on
 RESTARTS = 10  # how often an uplink that ends is started again
@@ -77,7 +74,7 @@ class Holder:
         )
 
     def serve(self) -> None:
-        files.write_atomic(self._directory, PID, f"{os.getpid()}\n".encode(), sync=False)
+        files.write_atomic(self._directory, held.PID, f"{os.getpid()}\n".encode(), sync=False)
         self._home = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         waiting = self._serve_early()
         self._begin()
@@ -108,7 +105,7 @@ class Holder:
             ready.register(fd, select.POLLIN)
             if not ready.poll(0):
                 continue
-            message, fds = messages.receive(self._clients[fd], 1)
+            message, fds = _received(self._clients[fd])
             if message is None:
                 self._end(fd)
             elif message.get("kind") == "home":
@@ -119,26 +116,13 @@ class Holder:
 
     def _begin(self) -> None:
         """The namespace and the uplink, and what making links needs."""
-        self._inner, udp, tcp, inside = _namespace()
+        self._inner, udp, tcp, inside = inner.make()
         self.uplink = uplinks.start(self._inner, self._directory, self._options)
-        self.books = Books(self._reserved())
+        self.books = Books(held.reserved(self._directory))
         from sampan_network.names import NameServer
 
         self.names = NameServer(Directory(), udp, tcp, inside)
         __import__("pyroute2.iproute.linux")  # once, for all the children
-
-    def _reserved(self) -> dict[str, dict[str, list[str]]]:
-        """The addresses of those that a holder before this one has left."""
-        found: dict[str, dict[str, list[str]]] = {}
-        members = files.open_directory(MEMBERS, dir_fd=self._directory, create=True)
-        for name in os.listdir(members):
-            row = read_member(members, name)
-            if row is not None:
-                found[name] = row["addresses"]
-            else:
-                files.unlink(members, name)
-        os.close(members)
-        return found
 
     def _poll(self) -> select.poll:
         poll = select.poll()
@@ -173,7 +157,7 @@ class Holder:
         self._clients[sock.fileno()] = sock
 
     def _request(self, fd: int) -> None:
-        message, fds = messages.receive(self._clients[fd], 1)
+        message, fds = _received(self._clients[fd])
         if message is None:
             self._end(fd)
         else:
@@ -184,7 +168,7 @@ class Holder:
         answer: dict[str, Any] | None
         try:
             answer = self._answer(fd, message, fds)
-        except (SampanError, OSError, KeyError, ValueError, TypeError) as error:
+        except (SampanError, OSError, LookupError, ValueError, TypeError) as error:
             report = to_report(error, "cannot connect the container with its network")
             answer = {"kind": "error", "error": report}
         home = [self._home] if message.get("kind") == "home" else []
@@ -276,7 +260,7 @@ class Holder:
         self._leave_networks(member, list(member.plugs))
         self.names.directory.drop(member.id)
         os.close(member.namespace)
-        files.unlink(self._directory, f"{MEMBERS}/{member.id}")
+        files.unlink(self._directory, f"{held.MEMBERS}/{member.id}")
 
     def _end(self, fd: int) -> None:
         self._drop(fd)
@@ -294,14 +278,8 @@ class Holder:
             for network, plug in member.plugs.items()
         }
         self.names.directory.set(Entry(member.id, connections, member.servers))
-        row = {
-            "pid": member.pid,
-            "start_time": processes.start_time(member.pid),
-            "addresses": {network: list(c.addresses) for network, c in connections.items()},
-        }
-        members = files.open_directory(MEMBERS, dir_fd=self._directory)
-        files.write_atomic(members, member.id, jsontext.dumps(row).encode(), sync=False)
-        os.close(members)
+        addresses = {network: [*c.addresses] for network, c in connections.items()}
+        held.note(self._directory, member.id, member.pid, addresses)
 
     def _told(self, member: Member) -> dict[str, Any]:
         """The attachment, but for what the member knows itself."""
@@ -338,13 +316,13 @@ class Holder:
 
     def _leave(self) -> bool:
         """Nobody is left; who connects just now is served."""
-        with locked(self._directory):
+        with held.locked(self._directory):
             poll = select.poll()
             poll.register(self._listener, select.POLLIN)
             if poll.poll(0):
                 return False
-            files.unlink(self._directory, SOCKET)
-            files.unlink(self._directory, PID)
+            files.unlink(self._directory, held.SOCKET)
+            files.unlink(self._directory, held.PID)
             self.uplink.end()
             return True
 
@@ -361,49 +339,13 @@ class Holder:
             poll.register(self._listener, select.POLLIN)
             if poll.poll(int(left * 1000)):
                 self._accept()
-        files.unlink(self._directory, SOCKET)
+        files.unlink(self._directory, held.SOCKET)
 
 
-def _namespace() -> tuple[int, socket.socket, socket.socket, socket.socket]:
-    """The network namespace of the bridges, and the sockets there that the names need."""
-    ours, theirs = sockets.pair()
-
-    def make() -> None:
-        libc.unshare(libc.CLONE_NEWNET)
-        made = links.prepare()
-        inner = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        sockets.send(theirs, b"inner", [inner, *(sock.fileno() for sock in made)])
-
-    links.Apart(make).wait()
-    theirs.close()
-    _, (inner, *fds) = sockets.receive(ours, 4)
-    ours.close()
-    udp, tcp, inside = (socket.socket(fileno=fd) for fd in fds)
-    udp.setblocking(False)
-    tcp.setblocking(False)
-    inside.setblocking(False)
-    return inner, udp, tcp, inside
-
-
-@contextlib.contextmanager
-def locked(directory: int) -> Generator[None]:
-    """Held while it is settled whether a holder is there."""
-    fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory)
+def _received(sock: sockets.Socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """What a client asks; who sends what is no message has left, too."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def read_member(members: int, name: str) -> dict[str, Any] | None:
-    """What a holder has written down of a member that still runs; None if it does not."""
-    try:
-        row: dict[str, Any] = jsontext.loads(files.read(members, name))
-        pidfd = processes.open_if_same(row["pid"], row["start_time"])
-    except (OSError, SampanError, ValueError, KeyError, TypeError):
-        return None
-    if pidfd is None:
-        return None
-    os.close(pidfd)
-    return row
+        message, fds = messages.receive(sock, 1)
+    except (OSError, ValueError):
+        return None, []
+    return (message if isinstance(message, dict) else None), fds

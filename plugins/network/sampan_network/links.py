@@ -11,7 +11,7 @@ import os
 
 from sampan import jsontext
 from sampan.errors import SampanError, from_report, to_report
-from sampan.linux import libc, loopback
+from sampan.linux import libc
 from sampan_network import firewall
 
 TYPE_CHECKING = False
@@ -168,7 +168,7 @@ def _make_bridge(route: Any, bridge: Bridge) -> None:
     )
     index = _index(route, bridge.name)
     if os.path.exists(f"{SIX}/{bridge.name}/accept_ra"):
-        _write(f"{SIX}/{bridge.name}/accept_ra", b"0")  # no member is a router here
+        write(f"{SIX}/{bridge.name}/accept_ra", b"0")  # no member is a router here
     for address, prefix in bridge.addresses:
         _add_address(route, index, address, prefix)
     route.link("set", index=index, state="up")
@@ -197,13 +197,13 @@ def _configure(route: Any, plug: Plug) -> None:
     index = _index(route, plug.interface)
     for address, prefix, _ in plug.addresses:
         if ":" in address:
-            _write(f"{SIX}/{plug.interface}/accept_dad", b"0")
-            _write(f"{SIX}/{plug.interface}/accept_ra", b"0")
+            write(f"{SIX}/{plug.interface}/accept_dad", b"0")
+            write(f"{SIX}/{plug.interface}/accept_ra", b"0")
         _add_address(route, index, address, prefix)
     route.link("set", index=index, state="up")
 
 
-def _write(path: str, data: bytes) -> None:
+def write(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, data)
@@ -249,35 +249,3 @@ def remove_way_in(inner: int, interface: str, number: int) -> None:
     with _routes() as route:
         route.rule("del", fwmark=number, table=number, priority=number)
         _delete(route, interface)
-
-
-def prepare() -> tuple[_socket.socket, _socket.socket, _socket.socket]:
-    """Make the namespace in which this process is one that forwards between members and the uplink.
-
-    Returns sockets there: the name server's (UDP, and TCP that listens), and one that asks members (UDP).
-    """
-    udp = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-    loopback.bring_up(udp.fileno())
-    loopback.add_address(udp.fileno(), firewall.NAME_SERVER)
-    _write("/proc/sys/net/ipv4/ip_forward", b"1")
-    _write("/proc/sys/net/ipv4/conf/all/route_localnet", b"1")
-    for which in (
-        "all",
-        "default",
-    ):  # what comes in by one interface may have its way back by another
-        _write(f"/proc/sys/net/ipv4/conf/{which}/rp_filter", b"0")
-    if os.path.exists(f"{SIX}/all/forwarding"):
-        _write(f"{SIX}/all/forwarding", b"1")
-        # the uplink's interface takes what its router says though this is one itself, and at once: nobody else is there
-        for setting, value in (
-            ("accept_ra", b"2"),
-            ("accept_dad", b"0"),
-            ("router_solicitation_delay", b"0"),
-        ):
-            _write(f"{SIX}/default/{setting}", value)
-    firewall.Firewall().run([firewall.BASE])
-    udp.bind((firewall.NAME_SERVER, 53))
-    tcp = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    tcp.bind((firewall.NAME_SERVER, 53))
-    tcp.listen(16)
-    return udp, tcp, _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
