@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import random
 import shutil
 import socket
 import threading
@@ -108,13 +109,21 @@ def listens(port: int, address: str = "127.0.0.1") -> bool:
 
 
 def free_port(count: int = 1) -> int:
-    """The first of so many ports in a row that are free."""
+    """The first of so many ports in a row that are free, and that the kernel gives nobody who asks for any."""
     while True:
-        with socket.socket() as sock:
-            sock.bind(("0.0.0.0", 0))
-            first = int(sock.getsockname()[1])
-        if first + count < 60000 and not any(listens(first + n) for n in range(count)):
+        first = random.randrange(20000, 30000)
+        if all(_is_free(first + number) for number in range(count)):
             return first
+
+
+def _is_free(port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET6, kind) as sock:
+            try:
+                sock.bind(("::", port))
+            except OSError:
+                return False
+    return True
 
 
 def helpers(monitor: int) -> list[int]:

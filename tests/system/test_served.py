@@ -12,9 +12,13 @@ from collections.abc import Iterator
 import pytest
 
 from networks import ask, free_port, needs
-from system_tools import Sampan, until
+from system_tools import Sampan, has_subordinate_ids, until
 
-pytestmark = [needs("slirp4netns"), needs("pasta")]
+pytestmark = [
+    needs("slirp4netns"),
+    needs("pasta"),
+    pytest.mark.skipif(not has_subordinate_ids(), reason="nginx and redis become other users"),
+]
 MIRROR = "deb.debian.org"
 SECONDS = os.environ.get("SAMPAN_TEST_LOAD", "3")
 # Each request makes one of redis, which is found by its name: perl -e WEB HOST.
