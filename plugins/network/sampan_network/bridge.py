@@ -9,6 +9,7 @@ power over anybody else's.  The container's monitor asks for the attachment and 
 from __future__ import annotations
 
 import os
+import time
 
 from sampan import files
 from sampan.errors import InUseError, SampanError, UsageError, from_report
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PLACE = "bridge"  # in the run directory
 PATIENCE = 20.0  # seconds that the holder may take to answer
+TRIES, PAUSE = 5, 0.2  # seconds
 OPTIONS = {"mtu": "mtu", "com.docker.network.driver.mtu": "mtu"}
 DOWN = "the container's network is down"
 
@@ -196,10 +198,21 @@ class BridgeBackend(PlainNetwork):
             [record, _same_end(end, attachment["networks"].get(record["id"]))]
             for record, end in self._asked["networks"]
         ]
-        found = self._attached()
+        found = self._attached_again()
         os.close(self._watch)
         self._watch = -1
         return found
+
+    def _attached_again(self) -> dict[str, Any]:
+        """What a holder that was killed has left goes while the new one begins: not everything is had at once."""
+        for _ in range(TRIES - 1):
+            try:
+                return self._attached()
+            except SampanError:
+                if self._lease is None:
+                    raise
+                time.sleep(PAUSE)
+        return self._attached()
 
     def _ask(self, message: dict[str, Any], fds: Sequence[int]) -> tuple[dict[str, Any], list[int]]:
         """The holder's answer to the message; what it tells unasked meanwhile is not lost: the answer has it, too."""

@@ -7,6 +7,7 @@ the members, a child does, which enters them.  So nothing is left half entered, 
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 
 from sampan import jsontext
@@ -151,9 +152,15 @@ def _index(route: Any, name: str) -> int:
 
 
 def _delete(route: Any, name: str) -> None:
-    """One that is gone already, with its peer's namespace, is no error."""
+    """One that is gone already, or goes just now, with its peer's namespace, is no error."""
+    from pyroute2 import NetlinkError  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
+
     if index := _index(route, name):
-        route.link("del", index=index)
+        try:
+            route.link("del", index=index)
+        except NetlinkError as error:
+            if error.code != errno.ENODEV:
+                raise
 
 
 def _make_bridge(route: Any, bridge: Bridge) -> None:
