@@ -1,154 +1,218 @@
-"""What a member with every capability sends by hand: only what is its own arrives, at a neighbour and beyond."""
+"""What a member with every capability sends by hand to its neighbours.
+
+Frames are sent by a member through a packet socket; neighbours write down what comes in at theirs, before the kernel
+has looked at it.  Each test has a control: the same frame with what is the sender's own arrives.
+"""
 
 from __future__ import annotations
 
-import json
+import socket
+import struct
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from frames import (
+    ADVERT,
+    ALL,
+    ARP,
+    IP,
+    IP6,
+    NAME_SERVER,
+    OTHER_MAC,
+    REPLY,
+    REQUEST,
+    ROUTER,
+    SOLICIT,
+    Lan,
+    advert,
+    arp,
+    checksum,
+    ethernet,
+    four,
+    icmp6,
+    link_local,
+    packed6,
+    six,
+    udp,
+)
 from networks import needs
-from system_tools import DEBIAN, Sampan, until
+from system_tools import Sampan, until
 
 pytestmark = needs("slirp4netns")
-# perl -e LISTENER: every datagram for port 9999 is a line of /heard.
-LISTENER = r"""
-use Socket;
-socket(my $s, AF_INET, SOCK_DGRAM, 0) or die;
-bind($s, pack_sockaddr_in(9999, INADDR_ANY)) or die;
-open(my $file, ">", "/heard"); $file->autoflush(1);
-while (recv($s, my $said, 999, 0)) { print $file "$said\n" }
-"""
-# perl -e SENDER SOURCE_MAC TARGET_MAC SOURCE_IP TARGET_IP WORD TAG: a UDP datagram in a frame, tagged if TAG is there.
-SENDER = r"""
-use Socket;
-my ($from, $to, $source, $target, $word, $tag) = @ARGV;
-sub mac { pack("H12", $_[0] =~ s/://gr) }
-my $udp = pack("nnnn", 4000, 9999, 8 + length $word, 0) . $word;
-my $head = pack("CCnnnCCn", 0x45, 0, 20 + length $udp, 7, 0, 64, 17, 0) . inet_aton($source) . inet_aton($target);
-my $sum = 0; $sum += $_ for unpack("n*", $head); $sum = ($sum & 0xffff) + ($sum >> 16) while $sum >> 16;
-substr($head, 10, 2) = pack("n", ~$sum & 0xffff);
-my $frame = mac($to) . mac($from) . ($tag ? pack("nn", 0x8100, 1) : "") . pack("n", 0x0800) . $head . $udp;
-socket(my $s, 17, 3, 0x0300) or die "socket: $!";
-my $index = do { open(my $f, "<", "/sys/class/net/eth0/ifindex"); <$f> } + 0;
-defined send($s, $frame, 0, pack("SnLSCCa8", 17, 0x0800, $index, 1, 0, 6, mac($to))) or die "send: $!";
-"""
 
 
-def touch(sampan: Sampan, name: str, target: str) -> None:
-    """Have a container look for the hardware address of another one's."""
-    sampan("exec", name, "timeout", "1", "bash", "-c", f"exec 3<>/dev/tcp/{target}/9")
+@pytest.fixture(scope="module")
+def lan(shared: Sampan) -> Iterator[Lan]:
+    yield Lan(shared)
+    shared("rm", "-af", "-t", "0")
+    shared("network", "prune", "-f")
 
 
-class Lan:
-    """bad sends; peer and victim are its neighbours, far is on another network."""
+def test_arp_answers_for_others_do_not_arrive(lan: Lan) -> None:
+    bad, own = (lan.mac("bad"), lan.ip("bad")), lan.ip("bad")
+    target = (lan.mac("peer"), lan.ip("peer"))
+    frames: list[bytes] = []
+    for operation in (REQUEST, REPLY):
+        for to in (lan.mac("peer"), ALL):
+            for name in ("victim", "gateway", "peer"):
+                word = lan.word(f"{name}-{operation}")
+                said = arp(operation, (bad[0], lan.ip(name)), target, word)
+                frames.append(ethernet(to, bad[0], ARP, said))
+                said = arp(operation, (bad[0], lan.ip(name)), (ALL, lan.ip(name)), word)
+                frames.append(ethernet(to, bad[0], ARP, said))
+        said = arp(operation, (lan.mac("victim"), own), target, lan.word("told-mac"))
+        frames.append(ethernet(ALL, bad[0], ARP, said))
+        said = arp(operation, (bad[0], "0.0.0.0"), target, lan.word("nobody"))
+        frames.append(ethernet(ALL, bad[0], ARP, said))
+        said = arp(operation, (bad[0], own), target, lan.word("stolen-mac"))
+        frames.append(ethernet(ALL, lan.mac("victim"), ARP, said))
+    control = ethernet(ALL, bad[0], ARP, arp(REPLY, bad, target, lan.word("own")))
+    assert lan.arrived("peer", *frames, control) == {"own"}
+    for name in ("victim", "gateway"):
+        assert lan.neighbours("peer", lan.ip(name)) == lan.mac(name)
+    assert lan.neighbours("peer", own) == bad[0]
 
-    def __init__(self, sampan: Sampan) -> None:
-        self.sampan = sampan
-        for network in ("near", "away"):
-            sampan.text("network", "create", network)
-        for name, network in (("peer", "near"), ("victim", "near"), ("far", "away")):
-            words = ("--network", network, DEBIAN, "perl", "-MIO::Handle", "-e", LISTENER)
-            sampan.text("run", "-d", "--name", name, *words)
-        able = ("--privileged", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW")
-        sampan.text(
-            "run", "-d", "--name", "bad", *able, "--network", "near", DEBIAN, "sleep", "1000"
-        )
-        self.ends = {
-            name: self._end(name, network)
-            for name, network in (
-                ("peer", "near"),
-                ("victim", "near"),
-                ("bad", "near"),
-                ("far", "away"),
+
+@pytest.mark.parametrize("source", ["own", "link-local", "nobody", "target", "router"])
+def test_neighbour_answers_for_others_do_not_arrive(lan: Lan, source: str) -> None:
+    """Whatever the packet says that it comes from, the unspecified address (::) among it."""
+    bad = lan.mac("bad")
+    frames: list[bytes] = []
+    for name in ("victim", "gateway"):
+        from_whom = {
+            "own": lan.ip6("bad"), "link-local": link_local(bad), "nobody": "::",
+            "target": lan.ip6(name), "router": link_local(lan.gateway_mac),
+        }[source]  # fmt: skip
+        for to, hardware in ((lan.ip6("peer"), lan.mac("peer")), ("ff02::1", "33:33:00:00:00:01")):
+            told = advert(lan.ip6(name), bad)
+            content = icmp6(from_whom, to, ADVERT, told, lan.word(name))
+            frames.append(ethernet(hardware, bad, IP6, six(from_whom, to, 58, content)))
+    told = advert(lan.ip6("bad"), bad)
+    content = icmp6(lan.ip6("bad"), lan.ip6("peer"), ADVERT, told, lan.word("control"))
+    control = lan.frame("peer", six(lan.ip6("bad"), lan.ip6("peer"), 58, content), IP6)
+    before = {name: lan.neighbours("peer", lan.ip6(name)) for name in ("victim", "gateway")}
+    assert before == {name: lan.mac(name) for name in before}
+    assert lan.arrived("peer", *frames, control) == {"control"}
+    for name in before:
+        assert lan.neighbours("peer", lan.ip6(name)) == lan.mac(name)
+
+
+def test_nobody_is_a_router(lan: Lan) -> None:
+    """Advertisements and redirects (RFC 4861, 4.2 and 4.5), from each address that it may try."""
+    bad = lan.mac("bad")
+    prefix = packed6("2001:db8:66::")
+    option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 9999, 9999, 0) + prefix
+    router = struct.pack("!BBHII", 64, 0, 9000, 0, 0) + option
+    redirect = bytes(4) + packed6(link_local(bad)) + packed6("2001:db8:67::1")
+    frames: list[bytes] = []
+    for source in (link_local(bad), lan.ip6("bad"), "::", link_local(lan.gateway_mac)):
+        for kind, rest in ((ROUTER, router), (137, redirect)):
+            content = icmp6(source, "ff02::1", kind, rest, lan.word("router"))
+            frames.append(
+                ethernet("33:33:00:00:00:01", bad, IP6, six(source, "ff02::1", 58, content))
             )
-        }
-        gateway = self.ends["bad"]["Gateway"]
-        touch(sampan, "bad", gateway)
-        table = sampan.text("exec", "bad", "cat", "/proc/net/arp").splitlines()
-        (self.gateway_mac,) = [row.split()[3] for row in table if row.split()[0] == gateway]
-
-    def _end(self, name: str, network: str) -> dict[str, Any]:
-        found = json.loads(self.sampan.text("inspect", name))[0]["NetworkSettings"]["Networks"]
-        end: dict[str, Any] = found[network]
-        return end
-
-    def mac(self, name: str) -> str:
-        return self.gateway_mac if name == "gateway" else str(self.ends[name]["MacAddress"])
-
-    def ip(self, name: str) -> str:
-        found = self.ends["bad"]["Gateway"] if name == "gateway" else self.ends[name]["IPAddress"]
-        return str(found)
-
-    def send(self, word: str, *, mac: str, ip: str, via: str, to: str, tag: str = "") -> None:
-        words = (mac, self.mac(via), ip, self.ip(to), word, tag)
-        self.sampan.text("exec", "bad", "perl", "-e", SENDER, *words)
-
-    def heard(self, name: str) -> list[str]:
-        return self.sampan.text("exec", name, "cat", "/heard").split()
+    content = icmp6(link_local(bad), "ff02::1", 133, bytes(4), lan.word("control"))
+    control = ethernet("33:33:00:00:00:01", bad, IP6, six(link_local(bad), "ff02::1", 58, content))
+    assert lan.arrived("peer", *frames, control) == {"control"}
+    assert "20010db80066" not in lan.sampan.text("exec", "peer", "cat", "/proc/net/if_inet6")
+    assert "20010db8" not in lan.sampan.text("exec", "peer", "cat", "/proc/net/ipv6_route")
 
 
-@pytest.fixture
-def lan(sampan: Sampan) -> Iterator[Lan]:
-    yield Lan(sampan)
+def test_the_unspecified_address_looks_for_a_free_one_and_nothing_else(lan: Lan) -> None:
+    """Duplicate address detection has it as its source; datagrams and pings have not."""
+    bad, peer = lan.mac("bad"), lan.ip6("peer")
+    word = udp(lan.word("datagram"))
+    pseudo = packed6("::") + packed6(peer) + struct.pack("!II", len(word), 17)
+    summed = word[:6] + struct.pack("!H", checksum(pseudo + word)) + word[8:]
+    frames = [
+        lan.frame("peer", six("::", peer, 17, summed), IP6),
+        lan.frame(
+            "peer", six("::", peer, 58, icmp6("::", peer, 128, bytes(4), lan.word("ping"))), IP6
+        ),
+    ]
+    for target, meaning in ((lan.ip6("victim"), "victims"), (link_local(bad), "control")):
+        group = packed6("ff02::1:ff00:0")[:13] + packed6(target)[13:]
+        solicited = socket.inet_ntop(socket.AF_INET6, group)
+        told = bytes(4) + packed6(target)
+        content = icmp6("::", solicited, SOLICIT, told, lan.word(meaning))
+        frames.append(ethernet(ALL, bad, IP6, six("::", solicited, 58, content)))
+    assert lan.arrived("peer", *frames) == {"control"}
 
 
-def test_only_its_own_frames_arrive(lan: Lan) -> None:
-    mac, ip = lan.mac("bad"), lan.ip("bad")
-    to = {"via": "peer", "to": "peer"}
-    lan.send("own", mac=mac, ip=ip, **to)
-    lan.send("other-mac", mac="02:00:00:00:00:99", ip=ip, **to)
-    lan.send("victims-mac", mac=lan.mac("victim"), ip=ip, **to)
-    lan.send("victims-ip", mac=mac, ip=lan.ip("victim"), **to)
-    lan.send("victims-both", mac=lan.mac("victim"), ip=lan.ip("victim"), **to)
-    lan.send("gateways-ip", mac=mac, ip=lan.ip("gateway"), **to)
-    lan.send("loopback", mac=mac, ip="127.0.0.1", **to)
-    lan.send("tagged", mac=mac, ip=ip, tag="x", **to)
-    lan.send("last", mac=mac, ip=ip, **to)
-    assert until(lambda: "last" in lan.heard("peer"))
-    assert lan.heard("peer") == ["own", "last"]
+def test_other_sources_do_not_arrive(lan: Lan) -> None:
+    peer, own = lan.ip("peer"), lan.ip("bad")
+    sources = {
+        "victim": lan.ip("victim"), "gateway": lan.ip("gateway"), "far": lan.ip("far"), "loopback": "127.0.0.1",
+        "uplink": "198.18.207.2", "names": NAME_SERVER, "nobody": "0.0.0.0", "outside": "192.0.2.1",
+        "all": "255.255.255.255", "group": "224.0.0.1",
+    }  # fmt: skip
+    frames = [
+        lan.frame("peer", four(source, peer, 17, udp(lan.word(name))))
+        for name, source in sources.items()
+    ]
+    for hardware in (OTHER_MAC, lan.mac("victim"), lan.gateway_mac, lan.mac("peer"), ALL):
+        content = four(own, peer, 17, udp(lan.word("hardware")))
+        frames.append(ethernet(lan.mac("peer"), hardware, IP, content))
+    sources6 = (lan.ip6("victim"), lan.ip6("gateway"), lan.ip6("far"), "::1", "2001:db8::1")
+    for source in (*sources6, link_local(lan.mac("victim"))):
+        to = lan.ip6("peer")
+        content = icmp6(source, to, 128, bytes(4), lan.word("six"))
+        frames.append(lan.frame("peer", six(source, to, 58, content), IP6))
+    control = icmp6(lan.ip6("bad"), lan.ip6("peer"), 128, bytes(4), lan.word("control"))
+    own6 = lan.frame("peer", six(lan.ip6("bad"), lan.ip6("peer"), 58, control), IP6)
+    assert lan.arrived("peer", *frames, own6) == {"control"}
 
 
-def test_another_network_is_not_reached_by_hand(lan: Lan) -> None:
-    mac, ip = lan.mac("bad"), lan.ip("bad")
-    lan.send("through", mac=mac, ip=ip, via="gateway", to="far")
-    lan.send("as-far", mac=mac, ip=lan.ip("far"), via="gateway", to="far")
-    lan.send("as-loopback", mac=mac, ip="127.0.0.1", via="gateway", to="far")
-    lan.send(
-        "control", mac=mac, ip=ip, via="gateway", to="peer"
-    )  # the gateway sends it back to its network
-    assert until(lambda: "control" in lan.heard("peer"))
-    assert lan.heard("far") == []
+def test_broadcasts_of_dhcp(lan: Lan) -> None:
+    """Who has no address yet is not heard, and nobody leases one; a broadcast of its own is."""
+    frames = [
+        ethernet(ALL, lan.mac("bad"), IP, four(source, to, 17, udp(lan.word("dhcp"), port, other)))
+        for source, to in (("0.0.0.0", "255.255.255.255"), (lan.ip("gateway"), "255.255.255.255"))
+        for port, other in ((67, 68), (68, 67))
+    ]
+    content = four(lan.ip("bad"), "255.255.255.255", 17, udp(lan.word("control")))
+    frames.append(ethernet(ALL, lan.mac("bad"), IP, content))
+    assert lan.arrived("peer", *frames) == {"control"}
 
 
-def test_a_neighbours_name_and_table_are_not_poisoned(lan: Lan) -> None:
-    """Gratuitous ARP for the gateway's and the victim's address, from its own hardware address."""
-    script = r"""
-use Socket;
-my ($mac, @stolen) = @ARGV;
-my $own = pack("H12", $mac =~ s/://gr);
-socket(my $s, 17, 3, 0x0300) or die;
-my $index = do { open(my $f, "<", "/sys/class/net/eth0/ifindex"); <$f> } + 0;
-for my $ip (@stolen) {
-    for my $kind (1, 2) {
-        my $arp = pack("nnCCn", 1, 0x0800, 6, 4, $kind) . $own . inet_aton($ip) . ("\xff" x 6) . inet_aton($ip);
-        my $all = "\xff" x 6;
-        my $place = pack("SnLSCCa8", 17, 0x0806, $index, 1, 0, 6, $all);
-        send($s, $all . $own . pack("n", 0x0806) . $arp, 0, $place) or die;
-    }
-}
-"""
-    sampan, gateway = lan.sampan, lan.ip("gateway")
-    for target in (gateway, lan.ip("victim")):  # so that the peer has them in its table
-        touch(sampan, "peer", target)
-    before = sampan.text("exec", "peer", "cat", "/proc/net/arp")
-    assert lan.gateway_mac in before and lan.mac("victim") in before
-    sampan.text("exec", "bad", "perl", "-e", script, lan.mac("bad"), gateway, lan.ip("victim"))
-    lan.send("after", mac=lan.mac("bad"), ip=lan.ip("bad"), via="peer", to="peer")
-    assert until(lambda: "after" in lan.heard("peer"))
-    table = {
-        row.split()[0]: row.split()[3]
-        for row in sampan.text("exec", "peer", "cat", "/proc/net/arp").splitlines()[1:]
-    }
-    assert table[gateway] == lan.gateway_mac and table[lan.ip("victim")] == lan.mac("victim")
+@pytest.mark.parametrize("kind", [0x8100, 0x88A8])
+def test_tagged_frames_and_other_protocols_do_not_arrive(lan: Lan, kind: int) -> None:
+    """A tag with the number 0 is none to the receiver's kernel, so what is under it counts (IEEE 802.1Q)."""
+    frames: list[bytes] = []
+    for source in ("bad", "victim"):
+        for number in (0, 1, 4095):
+            for tags in (
+                struct.pack("!HH", kind, number),
+                struct.pack("!HHHH", kind, number, 0x8100, 0),
+                struct.pack("!HHHHHH", kind, number, 0x8100, 0, 0x8100, 0),
+            ):
+                content = four(lan.ip(source), lan.ip("peer"), 17, udp(lan.word("tagged")))
+                frames.append(lan.frame("peer", content, IP, tags))
+                said = arp(REPLY, (lan.mac("bad"), lan.ip(source)), (ALL, lan.ip(source)), "")
+                said += f"({lan.word('arp')})".encode()
+                frames.append(ethernet(ALL, lan.mac("bad"), ARP, said, tags))
+    for other in (0x88CC, 0x8863, 0x88F7, 0x9000, 0x8847, 0x0027, 0x22F0, 0x888E):
+        frames.append(lan.frame("peer", f"({lan.word('other')})".encode().ljust(60), other))
+    assert lan.arrived("peer", *frames) == set()
+
+
+def test_the_bridge_does_not_learn_from_frames_that_go_nowhere(lan: Lan) -> None:
+    """Frames for the addresses that a bridge keeps to itself (01:80:c2:00:00:0X, IEEE 802.1D) pass no rules: with
+    the victim's hardware address as their source they would draw what is sent to the victim.
+    """
+    reserved = [f"01:80:c2:00:00:{last:02x}" for last in range(16)]
+    for target in (*reserved, lan.gateway_mac, OTHER_MAC):
+        frames = [
+            ethernet(target, lan.mac(stolen), kind, f"({lan.word('drawn')})".encode().ljust(60))
+            for stolen in ("victim", "gateway")
+            for kind in (0x88CC, 0x0027, IP)
+        ]
+        lan.send(*frames)
+        word = lan.word("for-the-victim")
+        content = four(lan.ip("peer"), lan.ip("victim"), 17, udp(word))
+        lan.send(ethernet(lan.mac("victim"), lan.mac("peer"), IP, content), name="peer")
+        assert until(lambda: word in lan.heard("victim"), 1), target  # noqa: B023
+        assert word not in lan.heard("bad")
+    assert lan.answers("peer", lan.ip("gateway"), 53) is False  # it drops, and is reached
+    assert lan.neighbours("peer", lan.ip("gateway")) == lan.gateway_mac

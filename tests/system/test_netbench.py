@@ -71,7 +71,9 @@ def test_what_cannot_be_had_is_told(sampan: Sampan, tmp_path: Path) -> None:
     )
     found = rows(sampan, "0.1", "127.0.0.1", "none", "slirp", env=environment)
     assert (found["none"]["Usable"], found["none"]["Why"]) == ("no", "it connects nothing")
-    assert found["slirp"]["Usable"] == "no" and "does not work: version 0.1" in found["slirp"]["Why"]
+    assert (
+        found["slirp"]["Usable"] == "no" and "does not work: version 0.1" in found["slirp"]["Why"]
+    )
     assert found["slirp"]["InMBs"] is None
     assert left(sampan) == []
 

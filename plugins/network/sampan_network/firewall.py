@@ -2,9 +2,10 @@
 
 What a member sends is looked at where it enters its bridge (family bridge): only with its own hardware address, its
 own addresses, and for no other one's does it get through, whatever capabilities it has in its own namespace, and no
-word of it that it is a router.  Bridges
-do not reach each other; the namespace itself answers nothing but names.  Ports are maps from the port at which the
-uplink delivers to a member's address and port; what came by an interface of its own goes back by it (marks).
+word of it that it is a router; from the unspecified address it may only look whether its own is free, and report its
+groups.  Bridges do not reach each other, not even with errors about another's connection; the namespace itself answers
+nothing but names.  Ports are maps from the port at which the uplink delivers to a member's address and port; what came
+by an interface of its own goes back by it (marks).
 (nft(8), libnftables(3))
 """
 
@@ -68,8 +69,9 @@ table inet sampan {{
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
-    ct state established,related accept
     iifname . oifname @within accept
+    iifname @bridges oifname @bridges drop
+    ct state established,related accept
     iifname @outgoing oifname != @bridges accept
     iifname != @bridges ct status dnat accept
   }}
@@ -82,10 +84,12 @@ table bridge sampan {{
   chain prerouting {{
     type filter hook prerouting priority filter; policy drop;
     iifname . ether saddr != @hardware drop
+    ether type arp iifname . arp saddr ether != @hardware drop
     ether type arp iifname . arp saddr ip @four accept
     ether type ip iifname . ip saddr @four accept
     ether type != ip6 drop
-    ip6 saddr :: accept
+    ip6 saddr :: icmpv6 type mld2-listener-report accept
+    ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . @th,64,128 @targets accept
     iifname . ip6 saddr != @six drop
     meta l4proto != ipv6-icmp accept
     icmpv6 type {{ nd-router-advert, nd-redirect }} drop
@@ -93,6 +97,13 @@ table bridge sampan {{
     iifname . @th,64,128 @targets accept
   }}
 }}
+"""
+
+# Who asks for names without end is not heard; a kernel without such limits hears everybody (nft(8), dynamic sets).
+LIMIT = f"""
+add set inet sampan askers {{ type ipv4_addr; size 65536; flags dynamic; timeout 10s; }}
+insert rule inet sampan input iifname @bridges ip daddr {NAME_SERVER} udp dport 53 \
+  update @askers {{ ip saddr limit rate over 5000/second burst 200 packets }} drop
 """
 
 

@@ -55,7 +55,9 @@ def _prepare() -> tuple[socket.socket, socket.socket, socket.socket]:
             ("router_solicitation_delay", b"0"),
         ):
             write(f"{SIX}/default/{setting}", value)
-    firewall.Firewall().run([firewall.BASE])
+    rules = firewall.Firewall()
+    rules.run([firewall.BASE])
+    rules.run([firewall.LIMIT], lenient=True)
     udp.bind((firewall.NAME_SERVER, 53))
     tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     tcp.bind((firewall.NAME_SERVER, 53))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FAILED = "cannot connect the container with its network"
+STATIC = 0x42  # NUD_NOARP, NUD_REACHABLE: it neither ages nor is learned anew
 NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
 SIX = "/proc/sys/net/ipv6/conf"  # of the network namespace of who opens it
 
@@ -192,12 +193,18 @@ def _add_address(route: Any, index: int, address: str, prefix: int) -> None:
 
 
 def _make_pair(route: Any, plug: Plug, member: int) -> None:
+    """The bridge is told where the member is, and learns nothing: it would from frames that pass no rules, those for
+    01:80:c2:00:00:0X, and so send to one member what is another's.
+    """
     peer = {
         "ifname": plug.interface, "net_ns_fd": member, "mtu": plug.mtu, "address": plug.mac,
     }  # fmt: skip
     route.link("add", ifname=plug.link, kind="veth", mtu=plug.mtu, peer=peer)
-    master = _index(route, plug.bridge)
-    route.link("set", index=_index(route, plug.link), master=master, state="up")
+    index = _index(route, plug.link)
+    route.link("set", index=index, master=_index(route, plug.bridge))
+    route.brport("set", index=index, learning=0, unicast_flood=0)
+    route.fdb("add", ifindex=index, lladdr=plug.mac, state=STATIC)
+    route.link("set", index=index, state="up")
 
 
 def _configure(route: Any, plug: Plug) -> None:
