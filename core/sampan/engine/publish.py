@@ -29,7 +29,10 @@ TRIES = 100  # for a port that is free at every address
 def check(engine: Engine, chosen: RunOptions, but: str = "") -> None:
     """Whether the ports can be had now. `but`: the id of the container whose ports they are."""
     backend = engine.network(chosen["network"])
-    singles = [single for port in chosen.get("ports", []) for single in _addressed(port, backend)]
+    families = _families(engine, chosen)
+    singles = [
+        single for port in chosen.get("ports", []) for single in _addressed(port, backend, families)
+    ]
     backend.check_ports([single for single in singles if single["host_port"]])
     for single in singles:
         if error := single["host_port"] and _refusal(single):
@@ -42,6 +45,7 @@ def settle(engine: Engine, chosen: RunOptions, exposed: dict[str, Any]) -> None:
     exposed: the image's ExposedPorts.
     """
     backend = engine.network(chosen["network"])
+    families = _families(engine, chosen)
     asked = list(chosen.get("ports", []))
     if chosen.get("publish_all"):
         published = {words.inside(port) for port in asked}
@@ -58,7 +62,7 @@ def settle(engine: Engine, chosen: RunOptions, exposed: dict[str, Any]) -> None:
     taken = [port for _, port in _recorded(engine)]
     found: list[Port] = []
     for port in asked:
-        singles = _addressed(port, backend)
+        singles = _addressed(port, backend, families)
         if not port["host_port"]:
             singles = _free(singles, [*taken, *found])
         found += singles
@@ -66,14 +70,27 @@ def settle(engine: Engine, chosen: RunOptions, exposed: dict[str, Any]) -> None:
     check(engine, chosen)
 
 
-def _addressed(port: Port, backend: NetworkBackend) -> list[Port]:
-    """The port at each address at which it is published. UnsupportedError: the network cannot."""
-    families = [
+def _families(engine: Engine, chosen: RunOptions) -> frozenset[int]:
+    """Those that the container has: on networks, those of the one with the way out."""
+    found = [engine.networks.find(end["id"]) for end in chosen.get("networks", [])]
+    if not found:
+        return frozenset((4, 6))
+    main = next((network for network in found if not network["internal"]), found[0])
+    return frozenset(6 if ":" in subnet["subnet"] else 4 for subnet in main["subnets"])
+
+
+def _addressed(port: Port, backend: NetworkBackend, had: frozenset[int]) -> list[Port]:
+    """The port at each address at which it is published. UnsupportedError: the network cannot.
+
+    had: the families of the container's addresses.
+    """
+    possible = [
         f
         for f, kind in ((4, port["protocol"]), (6, f"{port['protocol']}6"))
         if kind in backend.publishes
     ]
-    if not families:
+    families = [family for family in possible if family in had]
+    if not possible:
         raise UnsupportedError(
             f"cannot publish {words.inside(port)}",
             f"the network {backend.name} publishes no ports",
@@ -81,11 +98,19 @@ def _addressed(port: Port, backend: NetworkBackend) -> list[Port]:
         )
     if not port["host_ip"]:
         return [{**port, "host_ip": words.EVERY[family]} for family in families]
-    if words.family(port) not in families:
+    family = words.family(port)
+    if family not in possible:
         raise UnsupportedError(
             f"cannot publish {words.outside(port)}->{words.inside(port)}",
             f"the network {backend.name} publishes at IPv4 addresses only, here",
-            "--network pasta publishes at IPv6 addresses too, where the machine has a way out for IPv6",
+            "pasta publishes at IPv6 addresses too, where the machine has a way out for IPv6: --network pasta, or "
+            'uplink = "pasta" for bridge networks',
+        )
+    if family not in families:
+        raise UnsupportedError(
+            f"cannot publish {words.outside(port)}->{words.inside(port)}",
+            f"the container's network has no IPv{family}",
+            "sampan network create --ipv6 makes one that has both",
         )
     return [port]
 

@@ -50,7 +50,8 @@ class BridgeBackend(PlainNetwork):
 
     @property
     def publishes(self) -> tuple[str, ...]:
-        return ("tcp", "udp")
+        six = self._uplink() is uplinks.PastaUplink and interfaces.has_ipv6()
+        return ("tcp", "udp", *(("tcp6", "udp6") if six else ()))
 
     def host_address(self) -> str:
         return interfaces.outgoing_address()

@@ -5,7 +5,8 @@ own addresses, and for no other one's does it get through, whatever capabilities
 word of it that it is a router; from the unspecified address it may only look whether its own is free, and report its
 groups.  Bridges do not reach each other, not even with errors about another's connection; the namespace itself answers
 nothing but names.  Ports are maps from the port at which the uplink delivers to a member's address and port; what came
-by an interface of its own goes back by it (marks).
+by an interface of its own goes back by it (marks).  What pasta hands over at ::1 gets another source on its way: the
+kernel forwards what comes from 127.0.0.0/8 (route_localnet), but nothing that is an answer for ::1.
 (nft(8), libnftables(3))
 """
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LIBRARY = "libnftables.so.1"
 NAME_SERVER = "169.254.53.53"  # in the members' namespace, reached through every network's gateway
+HERE6 = (
+    "fd73:616d:7061::1"  # the members' namespace, where ::1 has no way (RFC 4193, RFC 4291 2.5.3)
+)
 BASE = f"""
 table inet sampan {{
   set bridges {{ type ifname; }}
@@ -46,6 +50,14 @@ table inet sampan {{
     meta nfproto ipv6 dnat ip6 to tcp dport map @tcp6
     meta nfproto ipv6 dnat ip6 to udp dport map @udp6
   }}
+  chain leave_loopback {{
+    type filter hook output priority raw; policy accept;
+    oifname "lo" ip6 saddr ::1 ip6 daddr ::1 ip6 saddr set {HERE6}
+  }}
+  chain come_back {{
+    type filter hook input priority 300; policy accept;
+    ip6 saddr ::1 ip6 daddr {HERE6} ip6 daddr set ::1
+  }}
   chain output {{
     type nat hook output priority -100; policy accept;
     oifname "lo" meta nfproto ipv4 dnat ip to tcp dport map @tcp4
@@ -56,7 +68,7 @@ table inet sampan {{
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
-    oifname @bridges ip6 saddr ::1 masquerade
+    oifname @bridges ip6 saddr {HERE6} masquerade
     oifname != @bridges oifname != "lo" masquerade
   }}
   chain input {{

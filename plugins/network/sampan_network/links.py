@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 FAILED = "cannot connect the container with its network"
 STATIC = 0x42  # NUD_NOARP, NUD_REACHABLE: it neither ages nor is learned anew
+LO = 1  # the number of the loopback interface
 NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
+FAMILIES = ((_socket.AF_INET, "0.0.0.0/0"), (_socket.AF_INET6, "::/0"))
 SIX = "/proc/sys/net/ipv6/conf"  # of the network namespace of who opens it
 
 
@@ -239,7 +241,7 @@ def _set_routes(route: Any, main: Plug | None) -> None:
 
 
 def add_way_in(
-    inner: int, interface: str, address: str, prefix: int, mtu: int, number: int
+    inner: int, interface: str, addresses: list[tuple[str, int]], mtu: int, number: int
 ) -> None:
     """A tap device by which a helper will deliver ports: what came by it goes back by it.
 
@@ -250,10 +252,17 @@ def add_way_in(
     with _routes() as route:
         route.link("add", ifname=interface, kind="tuntap", mode="tap")
         index = _index(route, interface)
-        route.addr("add", index=index, address=address, prefixlen=prefix)
+        if os.path.exists(f"{SIX}/{interface}/accept_ra"):
+            write(f"{SIX}/{interface}/accept_ra", b"0")
         route.link("set", index=index, mtu=mtu, state="up")
-        route.route("add", dst="0.0.0.0/0", oif=index, scope="link", table=number)
-        route.rule("add", fwmark=number, table=number, priority=number)
+        for address, prefix in addresses:
+            family, everything = FAMILIES[":" in address]
+            if family == _socket.AF_INET6:
+                route.addr("replace", index=LO, address=firewall.HERE6, prefixlen=128)
+            _add_address(route, index, address, prefix)
+            way = {} if ":" in address else {"scope": "link"}
+            route.route("add", family=family, dst=everything, oif=index, table=number, **way)
+            route.rule("add", family=family, fwmark=number, table=number, priority=number)
 
 
 def remove_way_in(inner: int, interface: str, number: int) -> None:
@@ -261,5 +270,7 @@ def remove_way_in(inner: int, interface: str, number: int) -> None:
     rule = firewall.element("delete", "inet", "marks", f'"{interface}" : {number}')
     firewall.Firewall().run([rule], lenient=True)
     with _routes() as route:
-        route.rule("del", fwmark=number, table=number, priority=number)
+        for family, _ in FAMILIES:
+            if list(route.get_rules(family=family, FRA_PRIORITY=number)):
+                route.rule("del", family=family, fwmark=number, table=number, priority=number)
         _delete(route, interface)

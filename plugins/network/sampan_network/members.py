@@ -49,13 +49,15 @@ class Member:
         """What is delivered for its ports goes to the address of its way out: the rules that make it so."""
         main = self.main()
         rules: list[str] = []
-        four = next((row[0] for row in main.addresses if ":" not in row[0]), "") if main else ""
+        addresses = [row[0] for row in main.addresses] if main else []
         for port in self.ports:
-            if port.get("address", "") != four:
+            six = ":" in port["host_ip"]
+            address = next((address for address in addresses if (":" in address) == six), "")
+            if port.get("address", "") != address:
                 if port.get("address"):
                     rules.append(firewall.port("delete", port))
-                port["address"] = four
-                if four:
+                port["address"] = address
+                if address:
                     rules.append(firewall.port("add", port))
         return rules
 
@@ -131,15 +133,18 @@ class Books:
         return f"{kind}{self._count}"
 
     def enter_ports(self, members: list[Member], member: Member) -> None:
-        """Number the ports at which the uplink delivers what is for the member."""
+        """Number the ports at which the uplink delivers what is for the member; a port of both families has one."""
         ports = [port for other in members for port in other.ports if "entry" in port]
+        entries: dict[tuple[str, int, int], int] = {}
         for port in member.ports:
             used = {one["entry"] for one in ports if one["protocol"] == port["protocol"]}
             free = (number for number in range(ENTRY, 1 << 16) if number not in used)
-            same = port[
-                "host_port"
-            ]  # pasta of Debian 12 answers UDP of the machine itself only there
-            port["entry"] = next(free) if same in used else same
+            # pasta of Debian 12 answers UDP of the machine itself only at the same port
+            same = port["host_port"]
+            key = (port["protocol"], same, port["container_port"])
+            if key not in entries:
+                entries[key] = next(free) if same in used else same
+            port["entry"] = entries[key]
             ports.append(port)
 
 

@@ -92,7 +92,8 @@ def forwards(published: Sequence[Mapping[str, Any]]) -> list[str]:
 def _forward(found: list[Mapping[str, Any]]) -> str:
     first = found[0]
     pair = f"{first['host_port']}:{first['container_port']}"
-    if {port["host_ip"] for port in found} == set(ports.EVERY.values()):
+    everywhere = {port["host_ip"] for port in found} == set(ports.EVERY.values())
+    if everywhere and len({port["container_port"] for port in found}) == 1:
         return pair  # one socket for both families
     if len(found) > 1:
         raise UnsupportedError(

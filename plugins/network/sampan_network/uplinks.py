@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from sampan import files
 from sampan.errors import SampanError, UnsupportedError
+from sampan.linux import interfaces
 from sampan_network import backlog, helper, links, pasta, slirp, slirp_api
 
 TYPE_CHECKING = False
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     Port = dict[str, Any]
 
 WAY_OUT = "169.254.63"
+WAY6 = "fd73:616d:7061"  # and a number: a unique local network for each; firewall.HERE6 is 0
+WAY_OUT6 = f"{WAY6}:1::"
 MTU = 65520  # pasta's own
 WAYS = 1000  # numbers of ways in begin here
 
@@ -106,8 +109,10 @@ class PastaUplink(Uplink):
 
     def _start(self, program: str) -> helper.Helper:
         """With an address that is not the machine's: what comes from that one would be taken for forged."""
-        chosen = {**pasta.DEFAULTS, **_addresses(f"{WAY_OUT}.0")}
-        words = [program, *pasta.WORDS, *pasta.options(chosen), *pasta.forwards(())]
+        ways = _four(f"{WAY_OUT}.0") + (_six(WAY_OUT6) if interfaces.has_ipv6() else [])
+        words = [
+            program, *pasta.WORDS, *pasta.options(pasta.DEFAULTS), *ways, *pasta.forwards(()),
+        ]  # fmt: skip
         return helper.Helper(words, {0: self._namespace}, ready=1)
 
     def watched(self) -> Sequence[int]:
@@ -123,15 +128,20 @@ class PastaUplink(Uplink):
 
     def _open(self, number: int, ports: Sequence[Port]) -> None:
         at = (number - WAYS) * 4
-        network = f"169.254.{64 + at // 256}.{at % 256}"
-        addresses, interface = _addresses(network), f"p{number}"
-        chosen = {**pasta.DEFAULTS, "--ns-ifname": interface, **addresses}
+        four, interface = f"169.254.{64 + at // 256}.{at % 256}", f"p{number}"
+        chosen = {**pasta.DEFAULTS, "--ns-ifname": interface}
+        addresses = [(_host(four, 2), 30)]
+        ways = _four(four)
+        if any(":" in port["host_ip"] for port in ports):
+            six = f"{WAY6}:{number:x}::"
+            addresses.append((_host(six, 2), 64))
+            ways += _six(six)
         delivered = [{**port, "container_port": port["entry"]} for port in ports]
         plain = [word for word in pasta.WORDS if word != "--config-net"]
         words = [
-            helper.find(self.program), *plain, *pasta.options(chosen), *pasta.forwards(delivered),
+            helper.find(self.program), *plain, *pasta.options(chosen), *ways, *pasta.forwards(delivered),
         ]  # fmt: skip
-        told = (self._namespace, interface, addresses["--address"], 30, MTU, number)
+        told = (self._namespace, interface, addresses, MTU, number)
         links.Apart(lambda: links.add_way_in(*told)).wait()
         try:
             self._ways[number] = helper.Helper(words, {0: self._namespace}, ready=1)
@@ -164,14 +174,19 @@ class PastaUplink(Uplink):
         return super().end()
 
 
-def _addresses(network: str) -> dict[str, str]:
-    """Of an interface of pasta's, in a network of 30 bits."""
-    first, _, last = network.rpartition(".")
-    return {
-        "--address": f"{first}.{int(last) + 2}",
-        "--netmask": "30",
-        "--gateway": f"{first}.{int(last) + 1}",
-    }
+def _four(network: str) -> list[str]:
+    """The options for an interface of pasta's in a network of 30 bits."""
+    return ["--address", _host(network, 2), "--netmask", "30", "--gateway", _host(network, 1)]
+
+
+def _six(network: str) -> list[str]:
+    """Likewise; the network has 64 bits."""
+    return ["--address", _host(network, 2), "--gateway", _host(network, 1)]
+
+
+def _host(network: str, number: int) -> str:
+    first, separator, last = network.rpartition(":" if ":" in network else ".")
+    return f"{first}{separator}{int(last or 0) + number}"
 
 
 def _ended(one: helper.Helper) -> bool:
