@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from full_sweeps import crowd, disk, errors, kill, monitors, output, signals
+from full_sweeps import crowd, disk, errors, kill, monitors, nets, output, signals
 from full_sweeps.harness import Machine
 
 Rows = Iterator[tuple[str, list[str]]]
@@ -18,6 +18,13 @@ def _kill(machine: Machine, size: int) -> Rows:
     for verb in kill.VERBS:
         tried, failures = kill.run(machine, verb, size)
         yield f"{verb}: {tried} points", failures
+
+
+def _nets(machine: Machine, size: int) -> Rows:
+    for verb in nets.VERBS:
+        tried, failures = nets.kills(machine, verb, size)
+        yield f"{verb}: {tried} points", failures
+    yield "a holder that stands still, 3 rounds", nets.stopped(machine, 3)
 
 
 def _errors(machine: Machine, size: int) -> Rows:
@@ -75,11 +82,11 @@ def _line(machine: Machine, size: int) -> Rows:
 SWEEPS: dict[str, tuple[Callable[[Machine, int], Rows], int]] = {  # name: (sweep, size by default)
     "kill": (_kill, 200), "errors": (_errors, 60), "crowd": (_crowd, 10), "soak": (_soak, 500),
     "rounds": (_rounds, 500), "creations": (_creations, 10_000),
-    "line": (_line, 1024), "monitors": (_monitors, 50), "signals": (_signals, 250),
+    "line": (_line, 1024), "monitors": (_monitors, 50), "signals": (_signals, 250), "nets": (_nets, 60),
 }  # fmt: skip
 
 
-ALONE = ("disk", "full")  # in namespaces of their own, as a user
+ALONE = ("disk", "full", "run-dir")  # in namespaces of their own, as a user
 
 
 def main() -> int:
@@ -112,6 +119,10 @@ def _rows(name: str, size: int, chosen: argparse.Namespace) -> Rows:
         return
     if name == "full":
         yield output.full_disk(chosen.program, chosen.conf, size or 10)
+        return
+    if name == "run-dir":
+        tried, failures = nets.full_run_directories(chosen.program, chosen.conf, size or 20)
+        yield f"{tried} sizes", failures
         return
     sweep, usual = SWEEPS[name]
     machine = Machine(chosen.program, chosen.conf, chosen.user)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from full_sweeps import crowd, disk, errors, kill, monitors, signals
+from full_sweeps import crowd, disk, errors, kill, monitors, nets, signals
 from full_sweeps.harness import Machine
+from networks import needs
 from system_tools import has_subordinate_ids
 
 traced = pytest.mark.skipif(
@@ -33,6 +34,14 @@ def test_a_kill_at_any_system_call(machine: Machine, verb: str) -> None:
 
 
 @traced
+@needs("slirp4netns")
+@pytest.mark.parametrize("verb", ["create", "run, a further", "stop", "connect"])
+def test_a_kill_while_networks_change(machine: Machine, verb: str) -> None:
+    tried, failures = nets.kills(machine, verb, 2)
+    assert tried == 2 and failures == []
+
+
+@traced
 @pytest.mark.parametrize("error", errors.ERRORS)
 def test_a_system_call_that_fails(machine: Machine, error: str) -> None:
     tried, failures = errors.run(machine, "run", error, 4)
@@ -43,6 +52,13 @@ def test_a_system_call_that_fails(machine: Machine, error: str) -> None:
 def test_disks_of_every_size(program: str, registries_conf: str) -> None:
     tried, failures = disk.run(program, registries_conf, 8)
     assert tried >= 8 and failures == []
+
+
+@needs("slirp4netns")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="unshare is not installed")
+def test_run_directories_of_every_size(program: str, registries_conf: str) -> None:
+    tried, failures = nets.full_run_directories(program, registries_conf, 4)
+    assert tried == 4 and failures == []
 
 
 def test_many_at_once_and_many_in_a_row(machine: Machine) -> None:
