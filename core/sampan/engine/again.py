@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from sampan.engine import events, idmaps, limits
+from sampan.engine import events, idmaps, limits, recorded
 from sampan.engine.health import Health, begin
 from sampan.linux import processes
 from sampan.model import options, restart
@@ -40,7 +40,7 @@ def turns(
         if not (ill or _follows(life, code, restarts)) or _stopped(life, started):
             return life.last(turn, code, started)
         wait = restart.delay(wait, time.monotonic() - begun)
-        life.note_exit(code, started, turn.error, restarting=True)
+        recorded.ended(life, code, started, turn.error, restarting=True)
         life.watch.tell(turn, code, again=True)
         for client in list(turn.streams.clients):
             life.watch.forget(client.sock, turn)

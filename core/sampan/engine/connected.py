@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from sampan import files, jsontext
-from sampan.engine import events
+from sampan.engine import events, recorded
 from sampan.errors import SampanError, to_report
 from sampan.linux import messages
 
@@ -63,7 +63,7 @@ class Link:
             life.attachment = {**life.attachment, "error": turn.error}
             told = {**network, "error": turn.error}
             events.of_container(life.engine, life.record, "disconnect", told)
-        life.note_run(self._process, self._started)
+        recorded.running(life, self._process, self._started)
 
     def change(self, sock: Socket) -> None:
         """A command has changed the networks of the record: follow it, and tell the command."""
@@ -76,7 +76,7 @@ class Link:
             life.attachment = life.network.change(container, life.attachment, found)
             life.tell_addresses()
             life.plan["networks"] = found  # for a further run
-            life.note_run(self._process, self._started)
+            recorded.running(life, self._process, self._started)
             messages.send(sock, {"kind": "networks"})
         except (SampanError, OSError) as error:
             report = to_report(error, "cannot change the networks of the container")

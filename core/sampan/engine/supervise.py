@@ -10,19 +10,17 @@ import os
 import time
 
 from sampan import files, jsontext
-from sampan.engine import Engine, events, limits, surroundings
+from sampan.engine import Engine, events, limits, recorded, rooted, surroundings
+from sampan.engine.ends import Ends
 from sampan.engine.logfile import LogWriter
 from sampan.engine.losses import Losses
-from sampan.engine.streams import Client, Streams
 from sampan.engine.watch import Turn, Watch
 from sampan.errors import InUseError, SampanError
 from sampan.linux import libc, paths, processes, sockets
 from sampan.linux.marks import mark
 from sampan.linux.messages import send
-from sampan.model import isolation, users
-from sampan.model import process as oci
-from sampan.model.contract import Io
-from sampan.model.mounts import PLACE, needs_work, snapshots, volumes
+from sampan.model import isolation
+from sampan.model.mounts import PLACE, snapshots, volumes
 from sampan.model.rfc3339 import stamp
 from sampan.model.sizes import decimal_size
 from sampan.plugins import Plugins
@@ -36,10 +34,8 @@ if TYPE_CHECKING:
     from sampan.engine.journal import JournalWriter
     from sampan.linux.fuse import Server
     from sampan.linux.userns import IdMap
-    from sampan.model.container import Exit, Record
+    from sampan.model.container import Record
     from sampan.model.contract import Process
-    from sampan.model.secret import Use
-    from sampan.model.users import User
 
 PLACES = (PLACE, "secrets")  # of what is mounted in the bundle
 PATIENCE = 2.0  # seconds that a reader of the root may still take
@@ -60,30 +56,28 @@ class Supervisor:
         self.bundle_fd = files.open_directory(plan["bundle"])
         self.record: Record = jsontext.loads(files.read(self.dir_fd, "record.json"))
         self.options = self.record["options"]
-        self._idmap: IdMap | None = None
-        self._owner: tuple[int, int] | None = None
+        self.idmap: IdMap | None = None
+        self.owner: tuple[int, int] | None = None
         if "idmap" in self.record:
             self._own_map()
-        self.tty: bool = self.options["tty"]
-        self._fds = fds  # the client's stdin, stdout, stderr, then what it preserves
-        self._kept = fds[3:]
+        tty, stdin = self.options["tty"], self.options["stdin"]
+        self._ends = Ends(fds[:3], fds[3:], tty=tty, stdin=stdin)
         self.runtime: Runtime = self.engine.driver("runtime", self.record["runtime"])
         self.network: NetworkBackend = self.engine.network(self.options["network"])
         self.attachment: dict[str, Any] = {}  # what the network backend gave this run
-        self._servers: list[Server] = []  # of a root that is a FUSE file system
-        self._restarts = 0
+        self.servers: list[Server] = []  # of a root that is a FUSE file system
+        self.restarts = 0
         self._shared = bool(isolation.shared(self.options))
-        self._master = -1
-        self._oom = False  # the kernel killed one of its processes for want of memory
+        self.oom = False  # the kernel killed one of its processes for want of memory
         self._oom_kills = 0
 
     def _own_map(self) -> None:
         """A container in a nested user namespace; what is made for it here belongs to its root, if it has one."""
         from sampan.engine import idmaps
 
-        self._idmap = idmaps.of_record(self.record)
-        if self._idmap is not None and self._idmap.has(0, 0):
-            self._owner = self._idmap.outside(0, 0)
+        self.idmap = idmaps.of_record(self.record)
+        if self.idmap is not None and self.idmap.has(0, 0):
+            self.owner = self.idmap.outside(0, 0)
 
     def run(self) -> None:
         """All runs of the container, one after another while its restart policy wants another one."""
@@ -92,7 +86,7 @@ class Supervisor:
         try:
             process = self._create()
             mark("  container created")
-            self.watch = Watch(self.sock, self.bundle_fd, self._servers)
+            self.watch = Watch(self.sock, self.bundle_fd, self.servers)
             if self.plan["leash"]:
                 self.watch.hold()
             turn = self._begin(process, log, started)
@@ -117,6 +111,10 @@ class Supervisor:
 
         turns(self, turn, log, started, code)
 
+    def outside(self, uid: int, gid: int) -> tuple[int, int]:
+        """Ids of the container as this process sees them."""
+        return (uid, gid) if self.idmap is None else self.idmap.outside(uid, gid)
+
     def policy(self) -> tuple[str, int]:
         """The restart policy, which `update` may have changed: its name, and how often at most."""
         options = jsontext.loads(files.read(self.dir_fd, "record.json"))["options"]
@@ -136,12 +134,12 @@ class Supervisor:
     def _begin(self, process: Process, log: LogWriter | JournalWriter, started: str) -> Turn:
         """Connect the created container and let its program run."""
         self._attach(process)
-        streams = self._streams(log)
-        self.note_run(process, started)
+        streams = self._ends.streams(log, self.sock if self.plan["attach"] else None)
+        recorded.running(self, process, started)
         self.runtime.start(self.record["id"])
         if self.options["pid"]:  # how what it has left will be known
             self._mount_namespace = processes.namespace(process.pid, "mnt")
-        turn = Turn(process, streams, self._master)
+        turn = Turn(process, streams, self._ends.master)
         if self.attachment:
             from sampan.engine.connected import Link
 
@@ -183,8 +181,7 @@ class Supervisor:
     def begin_again(self, log: LogWriter | JournalWriter, started: str, restarts: int) -> Turn:
         """The next run: what is mounted stays, and so does the document."""
         self.plan["attach"] = False
-        self._fds = []
-        self._restarts = restarts
+        self.restarts = restarts
         turn = self._begin(self._create_process(), log, started)
         events.of_container(self.engine, self.record, "restart")
         return turn
@@ -202,14 +199,14 @@ class Supervisor:
         if self.options["pid"]:
             from sampan.engine import sharing
 
-            sharing.end_all(self._mount_namespace, {server.pid for server in self._servers})
+            sharing.end_all(self._mount_namespace, {server.pid for server in self.servers})
         if turn.owners is not None:
             turn.owners.close(self.dir_fd)
         turn.streams.drain(DRAIN_SECONDS)
         turn.streams.log.finish()
         turn.close()
         kills = limits.emptied(self.engine, self.plan)
-        self._oom, self._oom_kills = kills > self._oom_kills, kills
+        self.oom, self._oom_kills = kills > self._oom_kills, kills
         return -1 if turn.late else code
 
     def last(self, turn: Turn, code: int, started: str, *, told: bool = False) -> None:
@@ -218,7 +215,7 @@ class Supervisor:
             self.options["rm"] = True
         limits.removed(self.engine, self.plan)
         self._unmount()  # what a FUSE program still has is written now
-        self.note_exit(code, started, turn.error, told=told)
+        recorded.ended(self, code, started, turn.error, told=told)
         self._clean()
         mark("  recorded and cleaned")
         self.watch.tell(turn, code)
@@ -232,9 +229,9 @@ class Supervisor:
         for name in ("rootfs", "etc"):
             os.close(files.open_directory(name, dir_fd=self.bundle_fd, create=True))
         target = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
-        self._servers = surroundings.mount_snapshot(self.plan["snapshot"], target)
-        if self._owner:
-            surroundings.give_root(f"{self.plan['bundle']}/rootfs", self._owner)
+        self.servers = surroundings.mount_snapshot(self.plan["snapshot"], target)
+        if self.owner:
+            surroundings.give_root(f"{self.plan['bundle']}/rootfs", self.owner)
         os.close(target)
         spec = jsontext.loads(files.read(self.dir_fd, "config.json"))
         network, record = self.network, self.record
@@ -245,9 +242,9 @@ class Supervisor:
             sharing.place_shm(self.engine, self.record, self.plan["bundle"])
         limits.begin(self.engine, self.plan, spec)
         surroundings.make_etc(
-            self.bundle_fd, record, spec["hostname"], network=network, owner=self._owner
+            self.bundle_fd, record, spec["hostname"], network=network, owner=self.owner
         )
-        spec = self._finish(spec)
+        spec = rooted.finish(self, spec)
         files.write_atomic(self.bundle_fd, "config.json", jsontext.dumps(spec).encode(), sync=False)
         mark("  root mounted, document finished")
         return self._create_process()
@@ -278,161 +275,12 @@ class Supervisor:
             spec = sharing.fill_in(self.engine, self.record, self.document())
             data = jsontext.dumps(spec).encode()
             files.write_atomic(self.bundle_fd, "config.json", data, sync=False)
-        io = self._open_io()
+        io = self._ends.open()
         try:
             return self.runtime.create(self.record["id"], self.plan["bundle"], io)
         finally:
             for fd in {io.stdin, io.stdout, io.stderr, io.console, *io.keep} - {-1}:
                 os.close(fd)
-
-    def _finish(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """Fill in what only the mounted root tells."""
-        root = os.open("rootfs", paths.O_PATH | os.O_DIRECTORY, dir_fd=self.bundle_fd)
-        groups = [group for group in self.options["group_add"] if group != oci.KEEP_GROUPS]
-        try:
-            user = users.resolve(
-                self.options["user"],
-                surroundings.passwd(root, self.bundle_fd, self.options, self._owner),
-                paths.read_in_root(root, "/etc/group"),
-                groups,
-                gid_count=(self._idmap or self.engine.idmap).gid_count(),
-            )
-            surroundings.check_workdir(root, self.options, spec)
-            if any(map(needs_work, self.options["mounts"])):
-                from sampan.engine.placed import place
-
-                self._servers += place(
-                    self.engine,
-                    self.bundle_fd,
-                    root,
-                    self._seen(user),
-                    self.options["mounts"],
-                    self.plan["images"],
-                )
-            if uses := self.options.get("secrets"):
-                self._confide(uses, spec)
-            surroundings.link_mtab(root, self._owner)
-            if self.options.get("pretend_ids"):
-                surroundings.keep_apt_root(root, self.bundle_fd, spec)
-            if self.options["tz"]:
-                self._set_zone(root)
-        finally:
-            os.close(root)
-        if self.tty and self.plan.get("size"):
-            rows, columns = self.plan["size"]
-            spec["process"]["consoleSize"] = {"height": rows, "width": columns}
-        explicit = any(word.startswith("HOME=") for word in spec["process"]["env"])
-        keep = oci.KEEP_GROUPS in self.options["group_add"]
-        return oci.finish(spec, user, explicit_home=explicit, keep_groups=keep)
-
-    def _confide(self, uses: list[Use], spec: dict[str, Any]) -> None:
-        """The secrets: files in the bundle, and variables in the document there, which ends with the last run."""
-        from sampan.engine import confided, secrets
-        from sampan.model.secret import with_variables
-
-        confided.place(self.bundle_fd, self.dir_fd, uses, self._outside)
-        found = secrets.variables(self.dir_fd, uses)
-        spec["process"]["env"] = with_variables(spec["process"]["env"], found)
-
-    def _seen(self, user: User) -> tuple[int, int]:
-        """The ids of the container's user as this process sees them."""
-        return self._outside(user.uid, user.gid)
-
-    def _outside(self, uid: int, gid: int) -> tuple[int, int]:
-        return (uid, gid) if self._idmap is None else self._idmap.outside(uid, gid)
-
-    def _set_zone(self, root: int) -> None:
-        """`--tz local` copies the host's /etc/localtime; a name is in the variable TZ."""
-        if self.options["tz"] != "local":
-            return
-        with open("/etc/localtime", "rb") as source:
-            data = source.read(1 << 20)
-        etc = paths.make_directories(root, "/etc")
-        files.unlink(etc, "localtime")
-        files.write_atomic(etc, "localtime", data, sync=False, mode=0o644)
-        os.close(etc)
-
-    def _open_io(self) -> Io:
-        """The container's ends; ours are kept for `_streams`."""
-        keep = tuple(self._kept)
-        self._kept = []
-        if self.tty:
-            self._console, theirs = sockets.pair()
-            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-            return Io(null, null, null, theirs.detach(), keep)
-        self._out, out = os.pipe()
-        self._err, err = os.pipe()
-        if self.options["stdin"]:
-            source, self._in = os.pipe()
-        else:
-            source, self._in = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
-        return Io(source, out, err, -1, keep)
-
-    def _streams(self, log: LogWriter | JournalWriter) -> Streams:
-        if self.tty:
-            _, fds = sockets.receive(self._console, 1)
-            self._console.close()
-            master = fds[0]
-            streams = Streams(
-                {master: b"stdout"}, master if self.options["stdin"] else -1, log, tty=True
-            )
-            self._master = master
-        else:
-            streams = Streams(
-                {self._out: b"stdout", self._err: b"stderr"}, self._in, log, tty=False
-            )
-        if self.plan["attach"]:
-            streams.clients.append(Client(self.sock, self._fds[:3], self.options["stdin"]))
-        else:
-            for fd in self._fds[:3]:
-                os.close(fd)
-        return streams
-
-    def note_run(self, process: Process, started: str) -> None:
-        run = {
-            "boot": processes.boot_id(),
-            "pid": process.pid,
-            "start_time": processes.start_time(process.pid),
-            "monitor": os.getpid(),
-            "monitor_start_time": processes.start_time(os.getpid()),
-            "started": started,
-            "restarts": self._restarts,
-            **({"network": self.attachment} if self.attachment else {}),
-            **limits.noted(self.plan),
-        }
-        files.write_atomic(self.dir_fd, "run.json", jsontext.dumps(run).encode(), sync=False)
-        if not self.options["rm"]:  # for who watches over it: see model.units
-            pid = f"{os.getpid()}\n".encode()
-            files.write_atomic(self.bundle_fd, "monitor.pid", pid, sync=False)
-
-    def note_exit(
-        self,
-        code: int,
-        started: str,
-        error: str = "",
-        *,
-        restarting: bool = False,
-        told: bool = False,
-    ) -> None:
-        """Write down how a run ended, and whether this monitor will start another one."""
-        ended: Exit = {
-            "code": code,
-            "finished": stamp(time.time_ns()),
-            "started": started,
-            "oom": self._oom,
-            "error": error,
-            "restarting": restarting,
-            "restarts": self._restarts,
-        }
-        if not told:
-            events.of_container(self.engine, self.record, "died", {"containerExitCode": code})
-        try:
-            data = jsontext.dumps(ended).encode()
-            files.write_atomic(
-                self.dir_fd, "exit.json", data, sync=not (self.options["rm"] or self.plan["leash"])
-            )
-        except OSError:  # a full disk: the missing record says that the end is unknown
-            return
 
     def failed(self, error: BaseException, started: str) -> None:
         """The container could not be started: its record says so, and with --rm it is gone."""
@@ -440,14 +288,14 @@ class Supervisor:
         self.network.detach(self.record["id"], self.attachment)
         limits.removed(self.engine, self.plan)
         if not self.options["rm"]:
-            self.note_exit(code, started, str(error))
+            recorded.ended(self, code, started, str(error))
         self._clean()
 
     def _unmount(self) -> None:
         for name in (*PLACES, "shm", "etc", "rootfs"):
             surroundings.unmount(f"{self.plan['bundle']}/{name}")
-        while self._servers:
-            self._servers.pop().end()
+        while self.servers:
+            self.servers.pop().end()
 
     def _clean(self) -> None:
         """Remove the bundle; with --rm the container too."""
