@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -13,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from networks import ask, fetch, free_port, holder, listens, needs, own_address, serve, serving
+from networks import (
+    ask,
+    fake,
+    fetch,
+    free_port,
+    holder,
+    listens,
+    needs,
+    own_address,
+    serve,
+    serving,
+)
 from system_tools import BUSYBOX, DEBIAN, Sampan, ended, until
 
 pytestmark = needs("slirp4netns")
@@ -300,6 +312,24 @@ def test_ports_follow_the_container_to_another_network(sampan: Sampan, net: str,
     sampan.text("network", "connect", net, "c")
     sampan.text("network", "disconnect", two, "c")
     assert ask(own_address(), port) == own_address()
+
+
+def test_many_ports_are_no_more_work_for_the_uplink(
+    sampan: Sampan, net: str, tmp_path: Path
+) -> None:
+    """That it works here is asked as often for one port as for fifty."""
+    asked: list[int] = []
+    for count in (1, 50):
+        log = tmp_path / "log"
+        log.write_text("")
+        log.chmod(0o666)
+        real = shutil.which("slirp4netns")
+        environment = fake(tmp_path, "slirp4netns", f'echo "$1" >> {log}; exec {real} "$@"')
+        words = ("run", "--rm", "--network", net, "--expose", f"1-{count}", "-P", BUSYBOX, "true")
+        result = sampan(*words, env=environment)
+        assert result.returncode == 0, result.stderr
+        asked.append(log.read_text().count("--version"))
+    assert asked[1] <= asked[0] <= 3
 
 
 def test_a_taken_port_is_refused_before_anything_is_made(sampan: Sampan, net: str) -> None:

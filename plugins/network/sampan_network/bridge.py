@@ -40,6 +40,7 @@ class BridgeBackend(PlainNetwork):
     def __init__(self, context: DriverContext) -> None:
         self._path = f"{context.run_dir}/{PLACE}"
         self._idmap, self._options = context.idmap, context.options
+        self._chosen: type[uplinks.Uplink] | None = None
         self._lease: sockets.Socket | None = None
         self._watch = -1  # the directory, while the holder is gone
         self._asked: dict[str, Any] = {}
@@ -57,7 +58,10 @@ class BridgeBackend(PlainNetwork):
         return interfaces.outgoing_address()
 
     def _uplink(self) -> type[uplinks.Uplink]:
-        return uplinks.chosen(self._options.get("uplink", "auto"))
+        """Looked for once: that it works here is tried."""
+        if self._chosen is None:
+            self._chosen = uplinks.chosen(self._options.get("uplink", "auto"))
+        return self._chosen
 
     def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
         if self._uplink() is uplinks.PastaUplink:
