@@ -408,6 +408,32 @@ def test_a_killed_holder_is_told_and_repaired(sampan: Sampan, net: str) -> None:
     assert "reconnect" in sampan.text("events", "--stream=false", "--filter", "container=c")
 
 
+def test_a_holder_that_stands_still_is_given_up_and_followed(
+    sampan: Sampan, net: str, two: str
+) -> None:
+    """What was given up does not come true later; who leaves does not wait long."""
+    port = free_port()
+    start(sampan, "a", "--network", net)
+    start(sampan, "b", "--network", net, "-p", f"{port}:80")
+    pid = holder(sampan)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        result = sampan("network", "connect", two, "a")
+        assert result.returncode == 125 and b"did not answer for 20 s" in result.stderr
+        begun = time.monotonic()
+        sampan.text("rm", "-f", "-t", "0", "b")
+        assert time.monotonic() - begun < 5
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    interfaces = ("exec", "a", "ls", "/sys/class/net")
+    assert until(lambda: sampan.text(*interfaces).split() == ["eth0", "lo"], 3)
+    assert list(settings(sampan, "a")["Networks"]) == [net]
+    assert until(lambda: not listens(port), 3)
+    sampan.text("network", "connect", two, "a")
+    assert sampan.text(*interfaces).split() == ["eth0", "eth1", "lo"]
+    assert settings(sampan, "a")["Networks"][two]["IPAddress"]
+
+
 def test_a_killed_uplink_is_started_again(sampan: Sampan, net: str) -> None:
     port = free_port()
     serve(sampan, "--network", net, "-p", f"{port}:80")

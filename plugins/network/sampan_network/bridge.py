@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PLACE = "bridge"  # in the run directory
 PATIENCE = 20.0  # seconds that the holder may take to answer
+FAREWELL = 2.0  # the same, for who leaves
 TRIES, PAUSE = 5, 0.2  # seconds
 OPTIONS = {"mtu": "mtu", "com.docker.network.driver.mtu": "mtu"}
 DOWN = "the container's network is down"
@@ -45,6 +46,7 @@ class BridgeBackend(PlainNetwork):
         self._watch = -1  # the directory, while the holder is gone
         self._asked: dict[str, Any] = {}
         self._namespace = -1
+        self._number = 0  # of the last message
 
     def name_servers(self, settings: Mapping[str, str]) -> tuple[str, ...]:
         return (firewall.NAME_SERVER,)
@@ -144,10 +146,10 @@ class BridgeBackend(PlainNetwork):
     def change(
         self, container: str, attachment: dict[str, Any], networks: Sequence[Any]
     ) -> dict[str, Any]:
-        self._asked["networks"] = networks
         if self._lease is None:
             raise SampanError(DOWN, "the process that holds the bridge networks ended", RENEW)
         answer, _ = self._ask({"kind": "change", "networks": networks}, [])
+        self._asked["networks"] = networks
         return _attachment(answer)
 
     def detach(self, container: str, attachment: dict[str, Any]) -> None:
@@ -159,11 +161,17 @@ class BridgeBackend(PlainNetwork):
             return
         try:
             if self._asked["ports"]:
-                self._ask({"kind": "detach"}, [])
+                self._ask({"kind": "detach"}, [], FAREWELL)
             else:  # nobody waits for anything
                 messages.send(self._lease, {"kind": "leave"})
         except SampanError:
-            self._lease = None  # it has gone with the holder
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The connection has gone with the holder, or is closed: then the holder notices, when it can."""
+        if self._lease is not None:
+            self._lease.close()
+        self._lease = None
 
     def watched(self, container: str) -> tuple[int, ...]:
         if self._lease is not None:
@@ -179,12 +187,12 @@ class BridgeBackend(PlainNetwork):
             self._lost()
         if message["kind"] == "broken":
             raise from_report(message["error"])
+        if "number" in message:  # a change that was given up has been made after all
+            return self.change(container, attachment, self._asked["networks"])
         return {**attachment, "restarts": message["restarts"]}
 
     def _lost(self) -> NoReturn:
-        if self._lease is not None:
-            self._lease.close()
-        self._lease = None
+        self._give_up()
         if self._watch < 0:
             self._watch = inotify.watch([self._path], inotify.CREATE)
         raise SampanError(DOWN, "the process that holds the bridge networks ended", RENEW)
@@ -219,16 +227,24 @@ class BridgeBackend(PlainNetwork):
                 time.sleep(PAUSE)
         return self._attached()
 
-    def _ask(self, message: dict[str, Any], fds: Sequence[int]) -> tuple[dict[str, Any], list[int]]:
-        """The holder's answer to the message; what it tells unasked meanwhile is not lost: the answer has it, too."""
+    def _ask(
+        self, message: dict[str, Any], fds: Sequence[int], patience: float = PATIENCE
+    ) -> tuple[dict[str, Any], list[int]]:
+        """The holder's answer to the message; what it tells unasked meanwhile is not lost: the answer has it, too.
+
+        An answer to an earlier message, for which nobody waits any more, is none.
+        """
         assert self._lease is not None
-        self._lease.settimeout(PATIENCE)
+        self._number += 1
+        self._lease.settimeout(patience)
         try:
-            messages.send(self._lease, message, fds)
+            messages.send(self._lease, {**message, "number": self._number}, fds)
             while True:
                 answer, received = messages.receive(self._lease, 1)
                 if answer is None:
                     self._lost()
+                if answer.get("number", self._number) != self._number:
+                    continue
                 if answer["kind"] == "error":
                     raise from_report(answer["error"])
                 if answer["kind"] not in ("restarted", "broken"):
@@ -236,7 +252,7 @@ class BridgeBackend(PlainNetwork):
         except TimeoutError:
             raise InUseError(
                 "cannot connect the container with its network",
-                f"the process that holds the bridge networks did not answer for {PATIENCE:.0f} s",
+                f"the process that holds the bridge networks did not answer for {patience:.0f} s",
                 "try again",
             ) from None
         finally:

@@ -173,7 +173,7 @@ class Holder:
             answer = {"kind": "error", "error": report}
         home = [self._home] if message.get("kind") == "home" else []
         if answer is not None:
-            messages.send(sock, answer, home)
+            messages.send(sock, {**answer, "number": message.get("number", 0)}, home)
 
     def _answer(self, fd: int, message: dict[str, Any], fds: list[int]) -> dict[str, Any] | None:
         kind = message["kind"]
@@ -187,7 +187,8 @@ class Holder:
             return self._told(member)
         if kind == "detach":
             self._close_ports(fd)
-            messages.send(self._clients[fd], {"kind": "detached"})
+            told = {"kind": "detached", "number": message["number"]}
+            messages.send(self._clients[fd], told)
             self._drop(fd)
             return None
         if kind == "leave":
