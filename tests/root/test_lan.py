@@ -65,6 +65,7 @@ def test_the_address_of_who_asks(wire: Lan, mode: str) -> None:
         seen = PEER6 if f"80/{kind} -> {EVERY6}:8080" in listed else ""
         assert asks(wire.peer, MACHINE6, 8080, kind) == seen
     assert asks(wire.machine, "127.0.0.1", 8080) == FROM_LOOPBACK[mode]
+    assert asks(wire.machine, "127.0.0.1", 8080, "udp") != ""
     settings = json.loads(wire.sampan.text("inspect", "c"))[0]["NetworkSettings"]
     assert settings["ClientAddress"] == "preserved"
 

@@ -16,7 +16,7 @@ from sampan.errors import InUseError, SampanError, UsageError, from_report
 from sampan.linux import inotify, interfaces, messages, sockets, userns
 from sampan.model.contract import Probe
 from sampan.model.plain_network import PlainNetwork
-from sampan_network import firewall, held, helper, holder, pasta, slirp, uplinks
+from sampan_network import firewall, held, helper, holder, pasta, uplinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ class BridgeBackend(PlainNetwork):
     def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
         if self._uplink() is uplinks.PastaUplink:
             pasta.forwards(ports)
-        else:
-            slirp.check_ports(ports)
 
     def create(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         from sampan_network import subnets

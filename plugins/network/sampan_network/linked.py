@@ -6,20 +6,38 @@ import os
 from abc import ABC, abstractmethod
 
 from sampan.errors import SampanError
-from sampan.linux import interfaces
+from sampan.linux import interfaces, processes
 from sampan.model.contract import Probe
 from sampan.model.plain_network import PlainNetwork
+from sampan.model.ports import EVERY
 from sampan_network import helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any, ClassVar
 
+    from sampan_network.datagrams import Datagrams
     from sampan_network.helper import Helper
+
+    Port = dict[str, Any]
 
 INTERFACE = "tap0"
 RESTARTS = 10  # how often a helper that ends is started again in one run
+
+
+def everywhere(port: Port) -> bool:
+    """Whether it is published at all addresses."""
+    return bool(port["host_ip"] == EVERY[4])
+
+
+def at_loopback(ports: Sequence[Port]) -> list[Port]:
+    """The UDP ports that are to be had at the machine's loopback interface, there alone or everywhere."""
+    return [
+        port
+        for port in ports
+        if port["protocol"] == "udp" and (everywhere(port) or port["host_ip"].startswith("127."))
+    ]
 
 
 class Link(ABC):
@@ -35,6 +53,7 @@ class Link(ABC):
         self.settings: Mapping[str, str] = options.get("settings", {})
         self.restarts = 0
         self.helper: Helper | None = None
+        self.relay: Datagrams | None = None  # what answers where the helper does not
 
     @property
     def interface(self) -> str:
@@ -49,8 +68,17 @@ class Link(ABC):
     def addresses(self) -> dict[str, Any]:
         """`address`, `prefix` and `gateway` of the container."""
 
-    def publish(self) -> None:  # noqa: B027  a helper may open them all by itself
+    def publish(self, ports: Sequence[Port]) -> None:  # noqa: B027  a helper may open them all by itself
         """Open the ports that the helper has not opened by itself."""
+
+    def relayed(self) -> list[Port]:
+        """The ports that a process beside the helper answers at the loopback interface (datagrams.py)."""
+        return at_loopback(self.ports)
+
+    def outer(self) -> list[Port]:
+        """Those that are the helper's, too, or alone."""
+        relayed = [port for port in self.relayed() if not everywhere(port)]
+        return [port for port in self.ports if port not in relayed]
 
     def connect(self) -> dict[str, Any]:
         if wrong := helper.missing(self.program, self.package):
@@ -64,7 +92,8 @@ class Link(ABC):
             mac = interfaces.hardware_address(self.network, self.interface)
         except OSError:
             raise helper.untrue(self.helper.program, self.interface) from None
-        self.publish()
+        self.publish(self.outer())
+        self._relay()
         return {
             "interface": self.interface,
             **self.addresses(),
@@ -73,10 +102,38 @@ class Link(ABC):
             "restarts": self.restarts,
         }
 
+    def _relay(self) -> None:
+        if ports := self.relayed():
+            from sampan_network.datagrams import Datagrams
+
+            address = self.addresses()["address"]
+            places = [(port, (address, port["container_port"])) for port in ports]
+            namespace = interfaces.namespace(self.network)
+            try:
+                self.relay = Datagrams(places, namespace)
+            finally:
+                os.close(namespace)
+
     def disconnect(self) -> str:
         """How the program ended."""
+        relay, self.relay = self.relay, None
+        if relay is not None:
+            relay.end()
         ended, self.helper = self.helper, None
         return ended.end() if ended else ""
+
+    def mend(self) -> bool:
+        """Whether the helper is there and what is beside it had ended, which is there again."""
+        helper_ended = self.helper is None or processes.ended(self.helper.pidfd, 0)
+        if helper_ended or self.relay is None or not processes.ended(self.relay.pidfd, 0):
+            return False
+        self.relay.end()
+        self._relay()
+        return True
+
+    def watched(self) -> tuple[int, ...]:
+        """Descriptors that can be read when it is broken."""
+        return tuple(one.pidfd for one in (self.helper, self.relay) if one is not None)
 
     def close(self) -> int:
         """The pid of a program that is yet to be waited for; 0 without one. Ports are free when this returns."""
@@ -112,11 +169,14 @@ class LinkedBackend(PlainNetwork, ABC):
 
     def watched(self, container: str) -> tuple[int, ...]:
         link = self._links.get(container)
-        return (link.helper.pidfd,) if link and link.helper else ()
+        return link.watched() if link else ()
 
     def status(self, container: str, attachment: dict[str, Any]) -> dict[str, Any]:
         """A helper that has ended is started again, with its ports."""
         link = self._links[container]
+        if link.restarts < RESTARTS and link.mend():
+            link.restarts += 1
+            return {**attachment, "restarts": link.restarts}
         said = link.disconnect()
         if link.restarts == RESTARTS:
             raise SampanError(

@@ -13,7 +13,6 @@ import _socket
 from sampan import files
 from sampan.errors import UnsupportedError
 from sampan.linux import interfaces
-from sampan.model.ports import inside, outside
 from sampan_network import backlog, helper, linked, slirp_api
 
 TYPE_CHECKING = False
@@ -95,9 +94,13 @@ class SlirpLink(linked.Link):
         address, gateway = self.subnet.address(ADDRESS), self.subnet.address(GATEWAY)
         return {"address": address, "prefix": self.subnet.prefix, "gateway": gateway}
 
-    def publish(self) -> None:
-        for port in self.ports:
-            address = self.subnet.address(ADDRESS)
+    def relayed(self) -> list[dict[str, Any]]:
+        """Unless the loopback interface is open: then it answers there itself."""
+        return [] if self.settings.get("allow_host_loopback") == "true" else super().relayed()
+
+    def publish(self, ports: Sequence[dict[str, Any]]) -> None:
+        address = self.subnet.address(ADDRESS)
+        for port in ports:
             slirp_api.forward(self.directory, port, address, port["container_port"])
         if self.ports:
             files.unlink(self.directory, SOCKET)
@@ -116,17 +119,6 @@ def words(subnet: Subnet, settings: Mapping[str, str]) -> list[str]:
         if value := settings.get(key):
             found.append(f"--{key.replace('_', '-')}={value}")
     return found + _WORDS
-
-
-def check_ports(ports: Sequence[Mapping[str, Any]]) -> None:
-    """What answers a datagram of the loopback interface would go to the gateway, which is closed."""
-    for port in ports:
-        if port["protocol"] == "udp" and port["host_ip"].startswith("127."):
-            raise UnsupportedError(
-                f"cannot publish {outside(port)}->{inside(port)}",
-                "slirp4netns does not answer UDP at the machine's loopback interface",
-                "publish it at another address, or use --network pasta and the same port on both sides",
-            )
 
 
 class SlirpBackend(linked.LinkedBackend):
@@ -153,9 +145,6 @@ class SlirpBackend(linked.LinkedBackend):
     @property
     def publishes(self) -> tuple[str, ...]:
         return ("tcp", "udp")  # it forwards from IPv4 addresses only
-
-    def check_ports(self, ports: Sequence[Mapping[str, Any]]) -> None:
-        check_ports(ports)
 
     def check_settings(self, settings: Mapping[str, str]) -> None:
         from sampan_network import slirp_settings

@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from sampan import files
 from sampan.errors import SampanError, UnsupportedError
 from sampan.linux import interfaces
-from sampan_network import backlog, helper, links, pasta, slirp, slirp_api
+from sampan_network import backlog, helper, linked, links, pasta, slirp, slirp_api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, ClassVar
+
+    from sampan_network.datagrams import Datagrams
 
     Port = dict[str, Any]
 
@@ -65,6 +67,13 @@ class SlirpUplink(Uplink):
 
     program = package = "slirp4netns"
 
+    def __init__(self, namespace: int, directory: int) -> None:
+        self._relays: list[Datagrams] = []
+        super().__init__(namespace, directory)
+
+    def watched(self) -> Sequence[int]:
+        return (*super().watched(), *(relay.pidfd for relay in self._relays))
+
     def _start(self, program: str) -> helper.Helper:
         # of the networks that are tried the last first: users give their own ones the others
         network = slirp.network(candidates=slirp.NETWORKS[::-1])
@@ -78,24 +87,58 @@ class SlirpUplink(Uplink):
         address = self.subnet.address(slirp.ADDRESS)
         try:
             for port in ports:
+                if port["protocol"] == "udp" and port["host_ip"].startswith("127."):
+                    continue
                 found = slirp_api.forward(self._directory, port, address, port["entry"])
                 port["forward"] = found
+            self._answer_loopback(ports)
         except SampanError:
             self.close(ports)
             raise
         if ports and self._helper:
             backlog.widen(self._helper)
 
+    def _answer_loopback(self, ports: Sequence[Port]) -> None:
+        """One process for a member's; where the rules deliver, they have the address that it has at the moment."""
+        if found := linked.at_loopback(ports):
+            from sampan_network.datagrams import LOOPBACK, Datagrams
+
+            places = [(port, (LOOPBACK, port["entry"])) for port in found]
+            relay = Datagrams(places, self._namespace)
+            self._relays.append(relay)
+            for port in found:
+                port["relay"] = relay
+
     def close(self, ports: Sequence[Port]) -> None:
+        for relay in {port.pop("relay") for port in ports if "relay" in port}:
+            if relay in self._relays:
+                self._relays.remove(relay)
+                relay.end()
         for port in ports:
             if "forward" in port:
                 slirp_api.take_back(self._directory, port.pop("forward"))
 
+    def end(self) -> str:
+        while self._relays:
+            self._relays.pop().end()
+        return super().end()
+
     def mend(self, members: Iterable[Sequence[Port]]) -> None:
+        members = list(members)
+        if self._helper is not None and not _ended(self._helper.pidfd):
+            return self._mend_relays(members)
         self.end()
         self._helper = self._start(helper.find(self.program))
         for ports in members:
             self.open(ports)
+
+    def _mend_relays(self, members: Iterable[Sequence[Port]]) -> None:
+        for relay in [one for one in self._relays if _ended(one.pidfd)]:
+            self._relays.remove(relay)
+            relay.end()
+            for ports in members:
+                if any(port.get("relay") is relay for port in ports):
+                    self._answer_loopback(ports)
 
 
 class PastaUplink(Uplink):
@@ -159,11 +202,13 @@ class PastaUplink(Uplink):
             self._remove(number)
 
     def mend(self, members: Iterable[Sequence[Port]]) -> None:
-        if self._helper is not None and _ended(self._helper):
+        if self._helper is not None and _ended(self._helper.pidfd):
             super().end()
             self._helper = self._start(helper.find(self.program))
         for ports in members:
-            if any(_ended(self._ways[port["forward"]]) for port in ports if "forward" in port):
+            if any(
+                _ended(self._ways[port["forward"]].pidfd) for port in ports if "forward" in port
+            ):
                 self.close(ports)
                 self.open(ports)
 
@@ -189,10 +234,10 @@ def _host(network: str, number: int) -> str:
     return f"{first}{separator}{int(last or 0) + number}"
 
 
-def _ended(one: helper.Helper) -> bool:
+def _ended(pidfd: int) -> bool:
     from sampan.linux import processes
 
-    return processes.ended(one.pidfd, 0)
+    return processes.ended(pidfd, 0)
 
 
 KINDS: dict[str, type[Uplink]] = {"slirp4netns": SlirpUplink, "pasta": PastaUplink}
