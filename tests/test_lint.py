@@ -18,7 +18,10 @@ ROOT_FS = sorted(
         *(TOP / "plugins/runtime/sampan_runtime").glob("*.py"),
         *(TOP / "plugins/storage/sampan_storage").glob("*.py"),
         *(TOP / "core/sampan/linux" / name for name in ("paths.py", "mounts.py", "overlay.py")),
-        *(TOP / "core/sampan/engine" / name for name in ("surroundings.py", "supervise.py", "execute.py", "placed.py")),
+        *(
+            TOP / "core/sampan/engine" / f"{name}.py"
+            for name in ("surroundings", "supervise", "rooted", "hosts", "execute", "placed")
+        ),
         *(
             TOP / "core/sampan/store" / f"{name}.py"
             for name in ("apply", "tree", "metadata", "confine", "reader", "sidecar", "unpacker", "layers", "own")
@@ -31,7 +34,7 @@ MODULES = {"shutil", "tarfile", "zipfile", "pathlib", "glob", "tempfile"}
 # Files of the host, by a path that nobody else chooses.
 HOST_FILES = {
     ("native.py", "create"),  # the bundle's config.json, which the monitor has just written
-    ("supervise.py", "_set_zone"),  # /etc/localtime
+    ("rooted.py", "_set_zone"),  # /etc/localtime
 }
 EVERYWHERE = {"tarfile", "pickle", "marshal", "shelve", "dill"}
 

@@ -32,6 +32,11 @@ KEYS = {  # key: (default, help); a default of "" is worked out or means auto
     "events_backend": ("file", "where events are kept: file or none"),
     "events_file": ("", "the file in which events are kept, if not `events` in the root"),
     "events_max_size": ("4194304", "bytes that this file may have; then its later half is kept"),
+    "base_hosts_file": (
+        "",
+        "the file with whose entries /etc/hosts of containers begins: a path, image or none",
+    ),
+    "host_containers_internal_ip": ("", "the address of host.containers.internal in containers"),
     "userns": ("", "user namespace of containers that name none: keep-id, nomap, auto, host"),
     "limits": (
         "enforce",
@@ -141,6 +146,8 @@ def _merge_file(
 # Of podman's containers.conf, where the variable CONTAINERS_CONF names one: (table, key): ours
 PODMAN = {
     ("containers", "userns"): "userns",
+    ("containers", "base_hosts_file"): "base_hosts_file",
+    ("containers", "host_containers_internal_ip"): "host_containers_internal_ip",
     ("engine", "events_logger"): "events_backend",
     ("engine", "events_logfile_path"): "events_file",
     ("engine", "events_logfile_max_size"): "events_max_size",
@@ -183,10 +190,32 @@ def _validate(values: dict[str, str], sources: dict[str, str]) -> None:
             f"events_max_size {values['events_max_size']!r} ({sources['events_max_size']})",
             "is no number of bytes",
         )
+    base = values["base_hosts_file"]
+    if base not in ("", "image", "none") and not (base[0] == "/" and os.access(base, os.R_OK)):
+        raise SampanError(
+            f"base_hosts_file {base!r} ({sources['base_hosts_file']})",
+            "is no file that can be read",
+            "an absolute path, image or none",
+        )
+    address = values["host_containers_internal_ip"]
+    if address and not _is_address(address):
+        raise SampanError(
+            f"host_containers_internal_ip {address!r} ({sources['host_containers_internal_ip']})",
+            "is no address",
+        )
     if values["limits"] not in ("enforce", "best-effort"):
         raise SampanError(
             f"limits = {values['limits']!r} ({sources['limits']})", "", "enforce or best-effort"
         )
+
+
+def _is_address(word: str) -> bool:
+    import _socket
+
+    try:
+        return bool(_socket.inet_pton(_socket.AF_INET6 if ":" in word else _socket.AF_INET, word))
+    except OSError:
+        return False
 
 
 def default_root() -> str:

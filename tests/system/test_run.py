@@ -139,6 +139,33 @@ def test_hostname_and_hosts(sampan: Sampan) -> None:
     assert "10.1.2.3\tfriend" in text and text.endswith("ahoy")
 
 
+def test_hosts_begin_with_a_base_file(sampan: Sampan, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.write_text("10.1.2.3 one # a comment\n10.1.2.4 two\n")
+    conf = tmp_path / "containers.conf"
+    ours = f'base_hosts_file = "{base}"\nhost_containers_internal_ip = "10.9.9.9"\n'
+    conf.write_text(f"[containers]\n{ours}")
+    named = {"CONTAINERS_CONF": str(conf)}
+    words = ("run", "--rm", "--name", "two", "--hostname", "h")
+    for more, own in ((("--add-host", "x:10.8.8.8"), False), (("--name", "three"), True)):
+        shown = sampan.text(*words, *more, BUSYBOX, "cat", "/etc/hosts", env=named).splitlines()
+        assert "10.1.2.3 one # a comment" in shown and "10.1.2.4 two" in shown
+        assert "10.9.9.9\thost.containers.internal host.docker.internal" in shown
+        assert any(line.startswith("::1\tlocalhost") for line in shown)
+        assert [line for line in shown if line.endswith("\th three")] != [] or not own
+        assert [line for line in shown if line.endswith("\th two")] == []
+    conf.write_text("")
+    place = {**named, "SAMPAN_BASE_HOSTS_FILE": "image"}
+    assert "one" not in sampan.text("run", "--rm", BUSYBOX, "cat", "/etc/hosts", env=place)
+    for key, value, told in (
+        ("BASE_HOSTS_FILE", "/no/such", "is no file that can be read"),
+        ("BASE_HOSTS_FILE", "relative", "is no file that can be read"),
+        ("HOST_CONTAINERS_INTERNAL_IP", "10.0.0.300", "is no address"),
+    ):
+        result = sampan("run", "--rm", BUSYBOX, "true", env={f"SAMPAN_{key}": value})
+        assert result.returncode == 125 and told in result.stderr.decode()
+
+
 def test_labels_and_annotations(sampan: Sampan) -> None:
     sampan.text("create", "--name", "l", "--label", "a=b", "--annotation", "k=v", BUSYBOX)
     assert (

@@ -10,7 +10,7 @@ import os
 import time
 
 from sampan import files, jsontext
-from sampan.engine import Engine, events, limits, recorded, rooted, surroundings
+from sampan.engine import Engine, events, hosts, limits, recorded, rooted, surroundings
 from sampan.engine.ends import Ends
 from sampan.engine.logfile import LogWriter
 from sampan.engine.losses import Losses
@@ -174,7 +174,7 @@ class Supervisor:
     def tell_addresses(self) -> None:
         """/etc/hosts has the container's own names, at the addresses that it has got."""
         if {"networks", "address"} & set(self.attachment):
-            surroundings.tell_addresses(
+            hosts.tell_addresses(
                 self.bundle_fd, self.document()["hostname"], self.record["name"], self.attachment
             )
 
@@ -242,7 +242,12 @@ class Supervisor:
             sharing.place_shm(self.engine, self.record, self.plan["bundle"])
         limits.begin(self.engine, self.plan, spec)
         surroundings.make_etc(
-            self.bundle_fd, record, spec["hostname"], network=network, owner=self.owner
+            self.bundle_fd,
+            record,
+            spec["hostname"],
+            network=network,
+            settings=self.engine.settings,
+            owner=self.owner,
         )
         spec = rooted.finish(self, spec)
         files.write_atomic(self.bundle_fd, "config.json", jsontext.dumps(spec).encode(), sync=False)

@@ -7,7 +7,7 @@ import errno
 import os
 
 from sampan import files
-from sampan.engine import resolver
+from sampan.engine import hosts, resolver
 from sampan.errors import SampanError, UnsupportedError
 from sampan.linux import libc, mounts, paths
 
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from sampan.linux.fuse import Server
     from sampan.model.container import Record, RunOptions
     from sampan.model.mount import MountOperation, Snapshot
+    from sampan.settings import Settings
 
 
 # apt changes to a user of its own, and looks whether it has become him: with one id it must not try.
 APT = "/etc/apt/apt.conf.d/99one-id"
-MACHINE = "host.containers.internal host.docker.internal"  # podman's and Docker's name of it
-NOWHERE = "127.0.1.1"  # the container's own names, while it has no address
 APT_SAYS = b'APT::Sandbox::User "root";\n'
 
 
@@ -90,6 +89,7 @@ def make_etc(
     hostname: str,
     *,
     network: NetworkBackend,
+    settings: Settings,
     owner: tuple[int, int] | None = None,
 ) -> None:
     """hosts, resolv.conf, hostname and containerenv on a tmpfs of their own, so that no path of the host shows."""
@@ -102,7 +102,7 @@ def make_etc(
     os.close(tmpfs)
     etc = files.open_directory("etc", dir_fd=bundle_fd)
     contents = {
-        "hosts": _hosts(record, hostname, network),
+        "hosts": hosts.text(bundle_fd, record, hostname, network, settings),
         "resolv.conf": resolver.text(record["options"], network),
         "hostname": hostname + "\n",
         "containerenv": _containerenv(record),
@@ -119,63 +119,6 @@ def _write(etc: int, name: str, content: bytes) -> None:
     files.write_all(fd, content)
     os.fchmod(fd, 0o644)  # whatever the umask
     os.close(fd)
-
-
-def _hosts(record: Record, hostname: str, network: NetworkBackend) -> str:
-    options = record["options"]
-    lines = [f"{_address(word, name, network)}\t{name}" for word, name in options["add_hosts"]]
-    if network.namespace == "host":
-        lines += files.read_text("/etc/hosts").splitlines()
-    else:
-        lines += [
-            "127.0.0.1\tlocalhost localhost.localdomain localhost4 localhost4.localdomain4",
-            "::1\tlocalhost localhost.localdomain localhost6 localhost6.localdomain6",
-        ]
-    machine = network.host_address()
-    if machine and network.namespace != "host":
-        lines.append(f"{machine}\t{MACHINE}")
-    lines.append(f"{NOWHERE}\t{_own_names(hostname, record['name'])}")
-    return "\n".join(lines) + "\n"
-
-
-def tell_addresses(bundle_fd: int, hostname: str, name: str, attachment: dict[str, Any]) -> None:
-    """Put the addresses into /etc/hosts, in place of those that stand there: the file is mounted, so it is kept."""
-    names = _own_names(hostname, name)
-    networks: dict[str, Any] = attachment.get("networks", {})
-    addresses: list[str] = [] if "networks" in attachment else [attachment["address"]]
-    for network in networks.values():
-        addresses += [row[0] for row in network["addresses"]]
-    etc = files.open_directory("etc", dir_fd=bundle_fd)
-    fd = os.open("hosts", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=etc)
-    try:
-        lines = os.read(fd, 1 << 20).splitlines()
-        ours = os.fsencode(f"\t{names}")
-        kept = [line for line in lines if not line.endswith(ours)]
-        kept += [os.fsencode(address) + ours for address in addresses or [NOWHERE]]
-        os.ftruncate(fd, 0)
-        os.lseek(fd, 0, os.SEEK_SET)
-        files.write_all(fd, b"".join(line + b"\n" for line in kept))
-    finally:
-        os.close(fd)
-        os.close(etc)
-
-
-def _own_names(hostname: str, name: str) -> str:
-    return f"{hostname} {name}"  # both, also where they are one, as podman has it
-
-
-def _address(word: str, name: str, network: NetworkBackend) -> str:
-    """What --add-host NAME:ADDRESS names; `host-gateway` is this machine as the container reaches it."""
-    if word != "host-gateway":
-        return word
-    found = network.host_address()
-    if not found:
-        raise SampanError(
-            f"cannot add host {name}:host-gateway",
-            f"the network {network.name} does not reach this machine",
-            "--network slirp4netns does, at the machine's own address",
-        )
-    return found
 
 
 def passwd(
