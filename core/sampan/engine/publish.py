@@ -76,7 +76,8 @@ def _families(engine: Engine, chosen: RunOptions) -> frozenset[int]:
     if not found:
         return frozenset((4, 6))
     main = next((network for network in found if not network["internal"]), found[0])
-    return frozenset(6 if ":" in subnet["subnet"] else 4 for subnet in main["subnets"])
+    families = {6 if ":" in subnet["subnet"] else 4 for subnet in main["subnets"]}
+    return frozenset(families or (4, 6))  # a driver may keep its addresses to itself
 
 
 def _addressed(port: Port, backend: NetworkBackend, had: frozenset[int]) -> list[Port]:
