@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 
 from sampan import files, jsontext
-from sampan.errors import SampanError
+from sampan.errors import InUseError, SampanError
 from sampan.linux import processes
 
 TYPE_CHECKING = False
@@ -19,17 +20,34 @@ if TYPE_CHECKING:
     from typing import Any
 
 SOCKET, LOCK, MEMBERS, PID = "holder", ".lock", "members", "pid"
+PATIENCE = 20.0  # seconds that another command may take to start a holder
 
 
 @contextlib.contextmanager
-def locked(directory: int) -> Generator[None]:
-    """Held while it is settled whether a holder is there."""
+def locked(directory: int, patience: float = PATIENCE) -> Generator[None]:
+    """Held while it is settled whether a holder is there. InUseError: somebody has it, and stands still."""
     fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        until = time.monotonic() + patience
+        while not _lock(fd):
+            if time.monotonic() > until:
+                raise InUseError(
+                    "cannot connect the container with its network",
+                    f"another process has locked the bridge networks for {patience:.0f} s",
+                    "ps -u $USER shows commands of sampan that are stopped (T): let them go on or end them",
+                )
+            time.sleep(0.002)
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def note(directory: int, member: str, pid: int, addresses: Mapping[str, list[str]]) -> None:

@@ -16,7 +16,7 @@ import select
 import time
 
 from sampan import files
-from sampan.errors import SampanError, to_report
+from sampan.errors import InUseError, SampanError, to_report
 from sampan.linux import libc, messages, processes, sockets, userns
 from sampan_network import held, inner, links, uplinks
 from sampan_network.directory import Connection, Directory, Entry
@@ -317,15 +317,18 @@ class Holder:
 
     def _leave(self) -> bool:
         """Nobody is left; who connects just now is served."""
-        with held.locked(self._directory):
-            poll = select.poll()
-            poll.register(self._listener, select.POLLIN)
-            if poll.poll(0):
-                return False
-            files.unlink(self._directory, held.SOCKET)
-            files.unlink(self._directory, held.PID)
-            self.uplink.end()
-            return True
+        try:
+            with held.locked(self._directory, LINGER):
+                poll = select.poll()
+                poll.register(self._listener, select.POLLIN)
+                if poll.poll(0):
+                    return False
+                files.unlink(self._directory, held.SOCKET)
+                files.unlink(self._directory, held.PID)
+                self.uplink.end()
+                return True
+        except InUseError:  # by somebody who will connect
+            return False
 
     def despair(self, error: BaseException) -> None:
         """It could not begin, or it is broken: who waits for it, or is on the way to, is told."""
