@@ -156,7 +156,7 @@ def test_hosts_begin_with_a_base_file(sampan: Sampan, tmp_path: Path) -> None:
         assert [line for line in shown if line.endswith("\th two")] == []
     conf.write_text("")
     place = {**named, "SAMPAN_BASE_HOSTS_FILE": "image"}
-    assert "one" not in sampan.text("run", "--rm", BUSYBOX, "cat", "/etc/hosts", env=place)
+    assert "10.1.2.3" not in sampan.text("run", "--rm", BUSYBOX, "cat", "/etc/hosts", env=place)
     for key, value, told in (
         ("BASE_HOSTS_FILE", "/no/such", "is no file that can be read"),
         ("BASE_HOSTS_FILE", "relative", "is no file that can be read"),
