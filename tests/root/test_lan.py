@@ -215,15 +215,6 @@ def test_no_member_is_the_router_of_its_network(wire: Lan) -> None:
     assert not until(lambda: "20010db80bad" in wire.sampan.text(*addresses), 1)
 
 
-@pytest.mark.parametrize("mode", ["slirp4netns", "net"])
-def test_no_datagram_of_the_machine_itself(wire: Lan, mode: str) -> None:
-    """What slirp4netns does not answer is refused by name."""
-    words = (*network(wire, mode), "-p", "127.0.0.1:8053:53/udp")
-    refused = wire.sampan("run", "-d", "--pull", "never", *words, DEBIAN, "true")
-    assert refused.returncode == 125
-    assert b"slirp4netns does not answer UDP at the machine's loopback" in refused.stderr
-
-
 @pytest.mark.parametrize("mode", ["net", "net over pasta"])
 def test_the_holder_keeps_nothing_of_who_has_left(wire: Lan, mode: str) -> None:
     """Containers come and go: it has as many descriptors, and as many rules, as with the first of them."""
