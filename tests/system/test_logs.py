@@ -113,11 +113,11 @@ def test_records_that_a_full_disk_did_not_take(fresh: Sampan) -> None:
         sampan pull -q {BUSYBOX} > /dev/null
         sampan run -d --restart always --name r {BUSYBOX} sleep 100 > /dev/null
         sampan run -d --name c {BUSYBOX} sh -c 'yes 0123456789 | head -c 30000000; exec sleep 100' > /dev/null
-        for _ in $(seq 100); do sampan top c -eo pid,comm | grep -q sleep && break; sleep 0.1; done
+        for _ in $(seq 300); do sampan top c -eo pid,comm | grep -q sleep && break; sleep 0.1; done
         sampan inspect --format '{{{{.State.Status}}}} {{{{.State.LostLogRecords}}}} {{{{.State.LostLogReason}}}}' c
         sampan logs c | tail -n 1; echo
         sampan kill c > /dev/null
-        sampan stop -t 0 r; sleep 0.5; sampan ps --format '{{{{.Names}}}}'; sampan rm r
+        sampan wait c > /dev/null; sampan stop -t 0 r; sleep 0.5; sampan ps --format '{{{{.Names}}}}'; sampan rm r
         sampan logs --tail 1 c > /dev/null
         sampan rm c && sampan run --name d {BUSYBOX} echo fine && sampan logs d
         """
