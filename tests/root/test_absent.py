@@ -74,6 +74,13 @@ def test_without_both(bare: tuple[Host, Sampan]) -> None:
         told = f"{program} is not installed; an administrator can install the package {package}"
         assert told in said and told in refused(sampan, program)
     sampan.text("network", "create", "net")
+    machine.sh(
+        "ip link add d0 type veth peer name d1; ip link set d0 up; ip address add 2001:db8::1/64 dev d0 nodad"
+    )
+    machine.sh(
+        "ip route add default via 2001:db8::2"
+    )  # whether ports have IPv6 is asked of the way out
+    assert "bridge" in sampan.text("network", "ls", "--format", "{{.Name}}").split()
     assert "is not installed" in refused(sampan, "net")
 
 

@@ -12,7 +12,7 @@ import os
 import time
 
 from sampan import files
-from sampan.errors import InUseError, SampanError, UsageError, from_report
+from sampan.errors import InUseError, SampanError, UnsupportedError, UsageError, from_report
 from sampan.linux import inotify, interfaces, messages, sockets, userns
 from sampan.model.contract import Probe
 from sampan.model.plain_network import PlainNetwork
@@ -53,7 +53,10 @@ class BridgeBackend(PlainNetwork):
 
     @property
     def publishes(self) -> tuple[str, ...]:
-        six = self._uplink() is uplinks.PastaUplink and interfaces.has_ipv6()
+        try:
+            six = interfaces.has_ipv6() and self._uplink() is uplinks.PastaUplink
+        except UnsupportedError:  # who lists networks need not hear that
+            six = False
         return ("tcp", "udp", *(("tcp6", "udp6") if six else ()))
 
     def host_address(self) -> str:
