@@ -35,7 +35,8 @@ def text(
     known = {name for line in base for name in line.split("#", 1)[0].split()[1:]}
     lines += base
     if not shared:
-        lines += [line for line in LOCAL if "localhost" not in known]
+        if "localhost" not in known:
+            lines += LOCAL
         machine = settings.host_containers_internal_ip or network.host_address()
         if machine and not known.intersection(MACHINE.split()):
             lines.append(f"{machine}\t{MACHINE}")

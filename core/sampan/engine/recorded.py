@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def running(life: Supervisor, process: Process, started: str) -> None:
+    """run.json: the processes of the run, and what it has of its network and its limits."""
     run = {
         "boot": processes.boot_id(),
         "pid": process.pid,

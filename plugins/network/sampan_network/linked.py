@@ -26,17 +26,17 @@ INTERFACE = "tap0"
 RESTARTS = 10  # how often a helper that ends is started again in one run
 
 
-def everywhere(port: Port) -> bool:
-    """Whether it is published at all addresses."""
-    return bool(port["host_ip"] == EVERY[4])
+def only_at_loopback(port: Port) -> bool:
+    """Whether it is a UDP port that is to be had at the machine's loopback interface alone."""
+    return bool(port["protocol"] == "udp" and port["host_ip"].startswith("127."))
 
 
 def at_loopback(ports: Sequence[Port]) -> list[Port]:
-    """The UDP ports that are to be had at the machine's loopback interface, there alone or everywhere."""
+    """The UDP ports that are to be had there, alone or too."""
     return [
         port
         for port in ports
-        if port["protocol"] == "udp" and (everywhere(port) or port["host_ip"].startswith("127."))
+        if only_at_loopback(port) or (port["protocol"] == "udp" and port["host_ip"] == EVERY[4])
     ]
 
 
@@ -77,7 +77,7 @@ class Link(ABC):
 
     def outer(self) -> list[Port]:
         """Those that are the helper's, too, or alone."""
-        relayed = [port for port in self.relayed() if not everywhere(port)]
+        relayed = [port for port in self.relayed() if only_at_loopback(port)]
         return [port for port in self.ports if port not in relayed]
 
     def connect(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class SlirpUplink(Uplink):
         address = self.subnet.address(slirp.ADDRESS)
         try:
             for port in ports:
-                if port["protocol"] == "udp" and port["host_ip"].startswith("127."):
+                if linked.only_at_loopback(port):
                     continue
                 found = slirp_api.forward(self._directory, port, address, port["entry"])
                 port["forward"] = found
