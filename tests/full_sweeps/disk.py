@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from full_sweeps.harness import Machine
+from full_sweeps.harness import Machine, apart
 from system_tools import BUSYBOX
 
 IMAGE = 2 << 20  # about what the image takes, unpacked and as blobs
@@ -65,15 +65,7 @@ def _free(path: Path) -> int:
 
 def run(program: str, registries_conf: str, size: int) -> tuple[int, list[str]]:
     """(sizes tried, failures), from inside a namespace."""
-    here = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
-    done = subprocess.run(
-        ["unshare", "-Urm", sys.executable, __file__, program, registries_conf, str(size)],
-        env=environment, capture_output=True, check=False, timeout=3000,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    tried, failures = json.loads(done.stdout)
-    return tried, failures
+    return apart(__file__, program, registries_conf, size)
 
 
 def _inside(program: str, registries_conf: str, size: str) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from full_sweeps.harness import Machine, spread, sweep
+from full_sweeps.harness import Machine, apart, spread, sweep
+from networks import free_port, holder
 from system_tools import BUSYBOX, until
 
 PATIENCE = 25.0  # seconds: a holder that stands still is given up after 20
@@ -63,12 +62,6 @@ VERBS: dict[str, tuple[Setup, tuple[str, ...]]] = {
     "connect": (_prize, ("network", "connect", "--alias", "x", "more", "prize")),
     "disconnect": (_both, ("network", "disconnect", "more", "prize")),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def prepare(machine: Machine) -> None:
@@ -136,10 +129,6 @@ def _serves(machine: Machine, port: int, point: str, *, neighbour: bool) -> None
     assert machine("network", "rm", "fresh").returncode == 0, point
 
 
-def holder(machine: Machine) -> int:
-    return int((machine.sampan.run_dir / "bridge/pid").read_text())
-
-
 def stopped(machine: Machine, rounds: int) -> list[str]:
     """SIGSTOP of the holder: nobody waits for ever, what needs it says so, and after SIGCONT all is well."""
     failures: list[str] = []
@@ -147,7 +136,7 @@ def stopped(machine: Machine, rounds: int) -> list[str]:
     for round_ in range(rounds):
         _clear(machine)
         _prize(machine)
-        pid = holder(machine)
+        pid = holder(machine.sampan)
         os.kill(pid, signal.SIGSTOP)
         try:
             failures += [f"round {round_}: {text}" for text in _standing_still(machine)]
@@ -222,14 +211,8 @@ def one_size(machine: Machine, size: int) -> tuple[bool, str]:
 
 
 def full_run_directories(program: str, registries_conf: str, size: int) -> tuple[int, list[str]]:
-    """(sizes tried, failures), from inside a namespace, as `disk` does."""
-    here = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
-    command = ["unshare", "-Urm", sys.executable, __file__, program, registries_conf, str(size)]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=3000)
-    assert done.returncode == 0, done.stderr[-2000:]
-    tried, failures = json.loads(done.stdout)
-    return tried, failures
+    """(sizes tried, failures), from inside a namespace."""
+    return apart(__file__, program, registries_conf, size)
 
 
 def _inside(program: str, registries_conf: str, count: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from frames import Lan
 from system_tools import Sampan
 
 
@@ -82,3 +83,11 @@ def fresh(program: str, registries_conf: str) -> Iterator[Sampan]:
     sampan("rm", "-af", "-t", "0")
     sampan("rmi", "-af")
     shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def lan(shared: Sampan) -> Iterator[Lan]:
+    """Members of bridge networks, one of whom sends frames by hand."""
+    yield Lan(shared)
+    shared("rm", "-af", "-t", "0")
+    shared("network", "prune", "-f")

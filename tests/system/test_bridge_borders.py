@@ -11,9 +11,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from frames import (
     ABLE,
@@ -30,7 +27,7 @@ from frames import (
     udp,
 )
 from networks import Echo, needs, own_address, serving
-from system_tools import DEBIAN, Sampan, until
+from system_tools import DEBIAN, until
 
 # perl -e ASKER NAME TYPE [SECONDS]: the code of the name server's answer and the number of answers, or nothing if there
 # is none (RFC 1035); with SECONDS it asks without end and reads nothing.
@@ -61,13 +58,6 @@ die "route: $code" if $code;
 """
 
 pytestmark = needs("slirp4netns")
-
-
-@pytest.fixture(scope="module")
-def lan(shared: Sampan) -> Iterator[Lan]:
-    yield Lan(shared)
-    shared("rm", "-af", "-t", "0")
-    shared("network", "prune", "-f")
 
 
 def ask(lan: Lan, name: str, wanted: str, kind: int = 1) -> tuple[int, ...]:

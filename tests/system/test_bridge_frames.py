@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 
 import pytest
 
@@ -37,16 +36,9 @@ from frames import (
     udp,
 )
 from networks import needs
-from system_tools import Sampan, until
+from system_tools import until
 
 pytestmark = needs("slirp4netns")
-
-
-@pytest.fixture(scope="module")
-def lan(shared: Sampan) -> Iterator[Lan]:
-    yield Lan(shared)
-    shared("rm", "-af", "-t", "0")
-    shared("network", "prune", "-f")
 
 
 def test_arp_answers_for_others_do_not_arrive(lan: Lan) -> None:
